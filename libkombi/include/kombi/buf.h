@@ -1,0 +1,48 @@
+/*
+ * Growing bytes with a ceiling and a sticky error: append as often as you
+ * like, look at kb_buf_failed() once. Owner embeds it; heap memory is held
+ * only while there is content.
+ */
+#ifndef KOMBI_BUF_H
+#define KOMBI_BUF_H
+
+#include <stdarg.h>
+
+#include <kombi/base.h>
+
+struct kb_buf {
+	char *ptr; /* NULL while empty; kept NUL-terminated otherwise */
+	size_t len;
+	size_t cap;
+	size_t max;  /* ceiling in bytes */
+	bool failed; /* an append went over the ceiling and was dropped */
+};
+
+void kb_buf_init(struct kb_buf *b, size_t max);
+void kb_buf_free(struct kb_buf *b);  /* back to the state after init */
+void kb_buf_reset(struct kb_buf *b); /* empty, memory kept */
+
+void kb_buf_add(struct kb_buf *b, const void *data, size_t len);
+void kb_buf_addc(struct kb_buf *b, char c);
+void kb_buf_adds(struct kb_buf *b, const char *s);
+void kb_buf_addu(struct kb_buf *b, uint64_t n); /* decimal */
+void kb_buf_addf(struct kb_buf *b, const char *fmt, ...) KB_PRINTF(2, 3);
+
+/* Room for `len` more bytes at ptr + this->len; NULL over the ceiling. */
+char *kb_buf_reserve(struct kb_buf *b, size_t len);
+/* After writing into reserved room. */
+void kb_buf_commit(struct kb_buf *b, size_t len);
+
+/* Drops n bytes from the front. */
+void kb_buf_consume(struct kb_buf *b, size_t n);
+
+static inline bool
+kb_buf_failed(const struct kb_buf *b)
+{
+	return b->failed;
+}
+
+/* Never NULL; "" while empty. */
+const char *kb_buf_str(const struct kb_buf *b);
+
+#endif

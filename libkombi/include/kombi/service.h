@@ -1,0 +1,104 @@
+/*
+ * A service is a descriptor: kb_service_main knows the order of start and
+ * stop. Every service has --help, --version, --print-config, --check-config,
+ * --openapi, --run 'CMD' (captive mode), /health, /ready, /metrics, and ends
+ * on SIGTERM after draining (at most 25 s).
+ */
+#ifndef KOMBI_SERVICE_H
+#define KOMBI_SERVICE_H
+
+#include <kombi/config.h>
+#include <kombi/http.h>
+
+struct kb_service;
+
+/* What a running service can reach from req->service. */
+struct kb_app {
+	const struct kb_service *service;
+	const struct kb_common_config *common;
+	const void *config; /* the service's own, of config_size */
+	struct kb_db *db;   /* or NULL */
+	void *state;        /* from kb_service.start */
+};
+
+/* One named check of /health and /ready. */
+struct kb_check {
+	const char *name; /* "database" */
+	/* NULL when fine, else why (constant or arena). On a worker. */
+	const char *(*check)(struct kb_app *app, struct kb_arena *a);
+	bool ready; /* failing makes /ready 503; else only degraded */
+};
+
+/* Work that runs for ever in a thread of its own between start and stop. */
+struct kb_background {
+	const char *name;
+	/* Called again and again; returns after how many ms next (0: at once
+	 * when woken by kb_background_wake). */
+	int64_t (*run)(struct kb_app *app, struct kb_cx *cx);
+};
+
+struct kb_service {
+	const char *name;  /* "stack": also the callee of tokens and proofs */
+	const char *title; /* for --help and OpenAPI */
+	int64_t port, workers;           /* defaults; workers 0: 16 */
+	const struct kb_option *options; /* own ones, KB_OPTIONS_END-ed */
+	size_t config_size;
+	const struct kb_route *routes;
+	/* Database opened before start, URL from own config; NULL: none. */
+	const char *(*database_url)(const void *config, struct kb_arena *a);
+	const struct kb_migration *migrations;
+	unsigned db_connections; /* 0: as many as workers */
+	/*
+	 * After the database, before the listener. *state is the app's. The
+	 * reason of a failure is logged by the function. NULL: nothing to do.
+	 */
+	enum kb_err (*start)(struct kb_app *app, void **state);
+	void (*stop)(struct kb_app *app); /* after the last request */
+	/*
+	 * KB_TENANT routes: resolves req->user.tenant (or {tenant} of the
+	 * path), checks membership, sets req->tenant, req->role and
+	 * req->cx.db. KB_OK or the refusal. Called on the worker.
+	 */
+	enum kb_err (*tenant)(struct kb_request *req);
+	void (*tenant_done)(struct kb_request *req); /* after the reply */
+	const struct kb_check *checks;               /* name NULL ends */
+	const struct kb_background *background;      /* name NULL ends */
+	void (*reload)(struct kb_app *app);          /* SIGHUP, or NULL */
+};
+
+int kb_service_main(const struct kb_service *service, int argc, char *argv[]);
+
+struct kb_app *kb_app(struct kb_request *req);
+/* Wakes the background work of that name at once. Thread-safe. */
+void kb_background_wake(struct kb_app *app, const char *name);
+
+/* The route table as an OpenAPI 3.1 document. */
+char *kb_openapi(struct kb_arena *a, const struct kb_service *service);
+
+/* ---- tests: a request without a socket ---------------------------------- */
+
+struct kb_loopback; /* a started service without listener */
+
+/* env: "NAME=value" list, NULL-ended. NULL with a message on stderr. */
+struct kb_loopback *
+kb_loopback_start(const struct kb_service *service, const char *const *env);
+void kb_loopback_stop(struct kb_loopback *lo);
+struct kb_app *kb_loopback_app(struct kb_loopback *lo);
+
+struct kb_loopback_answer {
+	int status;
+	const char *body; /* until the next call */
+	size_t len;
+	const char *headers; /* "Name: value\r\n"… */
+};
+/*
+ * Runs authorisation and handler on the caller's thread as the server would.
+ * `user`: identity headers with a valid proof are added, NULL: none;
+ * `caller`: a service token of that service is added, NULL: none; `headers`:
+ * further "Name: value" lines, NULL-ended or NULL.
+ */
+struct kb_loopback_answer kb_loopback_call(struct kb_loopback *lo,
+    const char *method, const char *target, const struct kb_identity *user,
+    const char *caller, const char *const *headers, const char *body);
+
+#endif
