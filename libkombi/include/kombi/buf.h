@@ -1,7 +1,7 @@
 /*
  * Growing bytes with a ceiling and a sticky error: append as often as you
- * like, look at kb_buf_failed() once. Owner embeds it; heap memory is held
- * only while there is content.
+ * like, look at kb_buf_failed() once. Owner embeds it; no heap memory before
+ * the first byte and after kb_buf_free(), which empties for reuse.
  */
 #ifndef KOMBI_BUF_H
 #define KOMBI_BUF_H
@@ -28,12 +28,13 @@ void kb_buf_adds(struct kb_buf *b, const char *s);
 void kb_buf_addu(struct kb_buf *b, uint64_t n); /* decimal */
 void kb_buf_addf(struct kb_buf *b, const char *fmt, ...) KB_PRINTF(2, 3);
 
-/* Room for `len` more bytes at ptr + this->len; NULL over the ceiling. */
+/* Room for `len` more bytes at ptr + this->len; NULL over the ceiling (which
+ * is no failure yet: who reads from a socket stops reading). */
 char *kb_buf_reserve(struct kb_buf *b, size_t len);
 /* After writing into reserved room. */
 void kb_buf_commit(struct kb_buf *b, size_t len);
 
-/* Drops n bytes from the front. */
+/* Drops n bytes from the front; memory is kept until kb_buf_free(). */
 void kb_buf_consume(struct kb_buf *b, size_t n);
 
 static inline bool

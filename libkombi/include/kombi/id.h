@@ -7,8 +7,9 @@
 #include <kombi/arena.h>
 #include <kombi/base.h>
 
-/* "stk_01jd…": prefix, then 26 lower-case base32 characters (48 bit time in
- * ms, 80 bit random; monotonic within a process). Sorts by creation. */
+/* "stk_01jd…": prefix and underscore ("stk" and "stk_" make the same; NULL or
+ * "": none), then 26 lower-case base32 characters (48 bit time in ms, 80 bit
+ * random; monotonic within a process). Sorts by creation. Thread-safe. */
 char *kb_id_new(struct kb_arena *a, const char *prefix);
 
 #define KB_UUID_SIZE 37

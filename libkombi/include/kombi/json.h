@@ -155,8 +155,9 @@ bool kb_json_bind(struct kb_arena *a, const struct kb_json *j,
  * is replaced by U+FFFD. Nesting errors are programming errors (assert). */
 struct kb_jsonw {
 	struct kb_buf *buf;
-	unsigned depth;
-	uint64_t comma; /* bit per depth: a value was written */
+	unsigned depth;   /* less than 64 */
+	uint64_t comma;   /* bit per depth: a value was written */
+	uint64_t objects; /* bit per depth: inside an object */
 };
 
 void kb_w_init(struct kb_jsonw *w, struct kb_buf *buf);

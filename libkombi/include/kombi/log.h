@@ -61,6 +61,10 @@ void kb_log_write(const struct kb_log *log, enum kb_level level,
 /* A line that is already JSON (access log): written whole, newline added. */
 void kb_log_raw(const char *line, size_t len);
 
+/* Waits until all lines so far are written, a second at most. Runs at exit
+ * by itself; for those who leave by _exit or read the lines back. */
+void kb_log_flush(void);
+
 /* Reports on stderr and ends the process with status 1. */
 KB_NORETURN void kb_fatal(const char *fmt, ...) KB_PRINTF(1, 2);
 

@@ -1,0 +1,245 @@
+/*
+ * Streaming JSON writer. Runs of harmless bytes are copied whole; escapes,
+ * numbers and commas are written without printf, which costs more than all
+ * the rest of a reply.
+ */
+#include <kombi/json.h>
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "utf8.h"
+
+void
+kb_w_init(struct kb_jsonw *w, struct kb_buf *buf)
+{
+	*w = (struct kb_jsonw) { .buf = buf };
+}
+
+/* Escape letter of a control character; 'u': \u00XX; 0: none needed. */
+static char
+escape_of(unsigned char c)
+{
+	switch (c) {
+	case '"':
+	case '\\': return (char)c;
+	case '\b': return 'b';
+	case '\f': return 'f';
+	case '\n': return 'n';
+	case '\r': return 'r';
+	case '\t': return 't';
+	default: return c < 0x20 || c == 0x7f ? 'u' : 0;
+	}
+}
+
+static void
+write_escape(struct kb_buf *b, unsigned char c, char escape)
+{
+	static const char digits[] = "0123456789abcdef";
+	char out[6] = { '\\', escape, '0', '0', digits[c >> 4],
+		digits[c & 15] };
+
+	kb_buf_add(b, out, escape == 'u' ? 6 : 2);
+}
+
+/* Length of the part at the front that can be copied as it is. */
+static size_t
+plain_run(const unsigned char *s, size_t len)
+{
+	size_t i = 0, n;
+
+	while (i < len) {
+		if (s[i] < 0x80) {
+			if (escape_of(s[i]))
+				break;
+			i++;
+			continue;
+		}
+		n = utf8_step(s + i, len - i);
+		if (n == 0)
+			break;
+		i += n;
+	}
+	return i;
+}
+
+static void
+write_text(struct kb_buf *b, const char *text, size_t len)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	size_t n;
+
+	kb_buf_addc(b, '"');
+	while (len > 0) {
+		n = plain_run(s, len);
+		kb_buf_add(b, s, n);
+		s += n;
+		len -= n;
+		if (len == 0)
+			break;
+		if (*s < 0x80)
+			write_escape(b, *s, escape_of(*s));
+		else
+			kb_buf_add(b, "\xef\xbf\xbd", 3);
+		s++;
+		len--;
+	}
+	kb_buf_addc(b, '"');
+}
+
+/* Comma and member name in front of a value. */
+static void
+write_front(struct kb_jsonw *w, const char *name)
+{
+	uint64_t bit = (uint64_t)1 << w->depth;
+
+	assert(((w->objects & bit) != 0) == (name != NULL));
+	assert(w->depth > 0 || !(w->comma & bit));
+	if (w->comma & bit)
+		kb_buf_addc(w->buf, ',');
+	w->comma |= bit;
+	if (!name)
+		return;
+	write_text(w->buf, name, strlen(name));
+	kb_buf_addc(w->buf, ':');
+}
+
+static void
+open_level(struct kb_jsonw *w, const char *name, bool object)
+{
+	uint64_t bit;
+
+	write_front(w, name);
+	assert(w->depth < 63);
+	bit = (uint64_t)1 << ++w->depth;
+	w->comma &= ~bit;
+	w->objects = object ? w->objects | bit : w->objects & ~bit;
+	kb_buf_addc(w->buf, object ? '{' : '[');
+}
+
+static void
+close_level(struct kb_jsonw *w, bool object)
+{
+	assert(w->depth > 0);
+	assert(((w->objects >> w->depth & 1) != 0) == object);
+	w->depth--;
+	kb_buf_addc(w->buf, object ? '}' : ']');
+}
+
+void
+kb_w_object(struct kb_jsonw *w, const char *name)
+{
+	open_level(w, name, true);
+}
+
+void
+kb_w_object_end(struct kb_jsonw *w)
+{
+	close_level(w, true);
+}
+
+void
+kb_w_array(struct kb_jsonw *w, const char *name)
+{
+	open_level(w, name, false);
+}
+
+void
+kb_w_array_end(struct kb_jsonw *w)
+{
+	close_level(w, false);
+}
+
+void
+kb_w_str(struct kb_jsonw *w, const char *name, const char *v)
+{
+	if (!v) {
+		kb_w_null(w, name);
+		return;
+	}
+	write_front(w, name);
+	write_text(w->buf, v, strlen(v));
+}
+
+void
+kb_w_slice(struct kb_jsonw *w, const char *name, struct kb_slice v)
+{
+	write_front(w, name);
+	write_text(w->buf, v.ptr, v.len);
+}
+
+static void
+write_int(struct kb_buf *b, int64_t v)
+{
+	if (v < 0)
+		kb_buf_addc(b, '-');
+	kb_buf_addu(b, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
+}
+
+void
+kb_w_int(struct kb_jsonw *w, const char *name, int64_t v)
+{
+	write_front(w, name);
+	write_int(w->buf, v);
+}
+
+/* The shortest of 15, 16 or 17 digits that reads back as the same value. */
+static void
+write_double(struct kb_buf *b, double v)
+{
+	char text[32];
+	int digits;
+
+	for (digits = 15; digits <= 17; digits++) {
+		snprintf(text, sizeof(text), "%.*g", digits, v);
+		if (strtod(text, NULL) == v)
+			break;
+	}
+	kb_buf_adds(b, text);
+}
+
+void
+kb_w_num(struct kb_jsonw *w, const char *name, double v)
+{
+	if (!isfinite(v)) {
+		kb_w_null(w, name);
+		return;
+	}
+	write_front(w, name);
+	if (fabs(v) <= 9007199254740992.0 && trunc(v) == v &&
+	    (v != 0 || !signbit(v)))
+		write_int(w->buf, (int64_t)v);
+	else
+		write_double(w->buf, v);
+}
+
+void
+kb_w_bool(struct kb_jsonw *w, const char *name, bool v)
+{
+	write_front(w, name);
+	kb_buf_adds(w->buf, v ? "true" : "false");
+}
+
+void
+kb_w_null(struct kb_jsonw *w, const char *name)
+{
+	write_front(w, name);
+	kb_buf_add(w->buf, "null", 4);
+}
+
+void
+kb_w_raw(struct kb_jsonw *w, const char *name, const char *json)
+{
+	write_front(w, name);
+	kb_buf_adds(w->buf, json);
+}
+
+void
+kb_w_opt(struct kb_jsonw *w, const char *name, const char *v)
+{
+	if (v)
+		kb_w_str(w, name, v);
+}
