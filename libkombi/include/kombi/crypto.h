@@ -18,7 +18,10 @@ void kb_sha256_hex(const void *data, size_t len, char out[65]);
 void kb_sha1(const void *data, size_t len, unsigned char out[20]); /* UUIDv5 */
 void kb_hmac_sha256(const void *key, size_t key_len, const void *data,
     size_t len, unsigned char out[32]);
-/* RFC 5869 with SHA-256. */
+/* The same over `n` parts one after another. */
+void kb_hmac_sha256_parts(const void *key, size_t key_len,
+    const struct kb_slice *parts, size_t n, unsigned char out[32]);
+/* RFC 5869 with SHA-256, without salt; len <= 8160. */
 void kb_hkdf_sha256(
     const void *key, size_t key_len, const char *info, void *out, size_t len);
 /* Time depends on len only. */

@@ -36,9 +36,11 @@ struct kb_identity {
 
 /*
  * True for every header name that belongs to the gateway: the identity
- * headers, the proof, X-Forwarded-By, X-Service-Name, X-Consumer-*, … and
- * everything that folds to one of them when case is ignored and each
- * non-alphanumeric counts as '-' (trailing ones dropped).
+ * headers, the proof, X-Service-*, X-Consumer-*, … and what tells about the
+ * client's address (X-Forwarded-*, Forwarded, X-Real-IP, True-Client-IP, …),
+ * and everything that folds to one of them when case is ignored and each
+ * non-alphanumeric counts as '-' (trailing ones dropped). The gateway reads
+ * those that it believes before it drops them.
  */
 bool kb_header_is_owned(const char *name, size_t len);
 
@@ -101,7 +103,8 @@ void kb_pair_keys(const struct kb_secret *root, const struct kb_secret *next,
 void kb_proof_make(const struct kb_pair_keys *keys, int64_t now_s,
     const char *method, const char *callee, const struct kb_identity *id,
     char out[KB_PROOF_SIZE]);
-/* KB_OK, or KB_AUTH_INVALID (bad, old, from the future). */
+/* KB_OK, or KB_AUTH_INVALID (bad, old, more than 5 s in the future, a control
+ * character in a value, no key). */
 enum kb_err kb_proof_check(const struct kb_pair_keys *keys, int64_t now_s,
     const char *method, const char *callee, const struct kb_identity *id,
     struct kb_slice proof) KB_MUSTUSE;
