@@ -22,7 +22,10 @@ struct kb_json; /* a parsed value; lives in its arena */
 
 /*
  * Parses the whole of `text`. KB_OK, or KB_INVALID with *why (arena) saying
- * what and where ("duplicate member \"a\" at byte 17").
+ * what and where ("duplicate member \"a\" at byte 17"; bytes count from 0).
+ * Beyond RFC 8259 it refuses: depth over KB_JSON_DEPTH, duplicate members,
+ * U+0000, lone surrogates, a byte order mark, numbers over 63 characters or
+ * out of a double's range.
  */
 enum kb_err kb_json_parse(struct kb_arena *a, const char *text, size_t len,
     const struct kb_json **out, const char **why) KB_MUSTUSE;
@@ -44,7 +47,7 @@ enum kb_json_kind kb_json_kind(const struct kb_json *j);
 const struct kb_json *kb_json_get(const struct kb_json *j, const char *name);
 /* NULL if absent or of another kind. */
 const char *kb_json_str(const struct kb_json *j, const char *name);
-/* False if absent, no number, not integral or beyond 2^53. */
+/* False if absent, no number, not integral or not within +-(2^53 - 1). */
 bool
 kb_json_int(const struct kb_json *j, const char *name, int64_t *out) KB_MUSTUSE;
 bool kb_json_bool(const struct kb_json *j, const char *name, bool fallback);
@@ -135,7 +138,7 @@ struct kb_problems {
 		const char *text;
 		struct kb_problem *next;
 	} * first, **last;
-	size_t n; /* at most 64 are kept */
+	size_t n; /* how many were found; the first 64 are kept */
 };
 
 void kb_problem_add(struct kb_arena *a, struct kb_problems *p, const char *path,
@@ -144,7 +147,12 @@ void kb_problem_add(struct kb_arena *a, struct kb_problems *p, const char *path,
 /*
  * Binds the members of object `j` to *into by `rules`. Unknown members are
  * problems ("unknown field"). Every problem is added; true if there was none.
- * Absent optional members leave their field untouched.
+ * Absent optional members leave their field untouched. `j` may be NULL or any
+ * other value: then "body" "must be an object". Bounds: max below min means
+ * no upper bound; those of an array count its items, its strings are held to
+ * match and choices. A KB_RULE_T_JSON field takes null as a value unless the
+ * rule is nullable. Strings are copied to `a`; KB_RULE_T_JSON values live as
+ * long as the tree.
  */
 bool kb_json_bind(struct kb_arena *a, const struct kb_json *j,
     const struct kb_rule *rules, void *into, struct kb_problems *p) KB_MUSTUSE;
