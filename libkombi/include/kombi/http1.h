@@ -92,7 +92,7 @@ struct kb_http1_head {
 	uint8_t minor;               /* HTTP/1.0 or 1.1 */
 	uint16_t status;             /* response: 100..599 */
 	enum kb_method method;       /* request */
-	uint32_t method_len;         /* at offset 0 */
+	uint32_t start, method_len;  /* start line: 0, or 2 after an empty line */
 	uint32_t target, target_len; /* request: verbatim */
 	/* fields */
 	uint16_t n_fields;
@@ -123,6 +123,14 @@ void kb_http1_head_init(struct kb_http1_head *h, bool response);
  * KB_HEADERS_TOO_LARGE, KB_HTTP_VERSION or KB_NOT_IMPLEMENTED and *why a
  * constant text. For requests one empty line before the start is skipped
  * (RFC 9112 2.2) and counts into `done`.
+ *
+ * Beyond the grammar it is refused (the choices the RFC leaves open): a
+ * target with bytes other than visible ASCII or with a fragment; "*" with
+ * another method than OPTIONS; CONNECT with anything but host:port; user
+ * information in an authority; an absolute-form whose authority is not that
+ * of Host (RFC 9112 3.2.2); a length over 2^53; Transfer-Encoding in
+ * HTTP/1.0. Bytes of 0x80 and over are accepted in field values (obs-text,
+ * RFC 9110 5.5) and nowhere else.
  */
 enum kb_http1_result kb_http1_parse(struct kb_http1_head *h, const char *buf,
     size_t len, const struct kb_http1_limits *limits, enum kb_err *err,
@@ -184,16 +192,20 @@ bool kb_http1_body_next(struct kb_http1_body *b, struct kb_slice *in,
 
 /*
  * Request target -> normalised path and query (RFC 3986 6.2.2): refuses
- * %00 %2f %5c %25, backslash, control and non-ASCII bytes, bad escapes and
- * fragments; decodes unreserved, upper-cases other escapes, removes dot
- * segments (never above the root), merges slashes. absolute-form gives
+ * %00 %2f %5c %25, backslash, control and non-ASCII bytes, bad escapes
+ * (escaped controls and escapes that are not UTF-8 among them) and
+ * fragments; decodes unreserved, upper-cases other escapes, escapes what may
+ * not stand bare in a path, removes dot segments (never above the root),
+ * merges slashes. "*" stays "*". KB_MALFORMED, or KB_URI_TOO_LONG when `out`
+ * is full; nothing is appended then. absolute-form gives
  * *authority, else its ptr is NULL. The path is appended to `out`; *query
  * points into `target` (ptr NULL: no '?'; it is checked, not changed).
  */
 enum kb_err kb_http_path(struct kb_slice target, struct kb_buf *out,
     struct kb_slice *query, struct kb_slice *authority) KB_MUSTUSE;
 
-/* Host field or authority: reg-name, IPv4 or [IPv6], optional port. */
+/* Host field or authority: name of letters, digits and -._~ without empty
+ * labels, IPv4 or [IPv6]; optional port 1..65535. */
 bool kb_http_host_ok(struct kb_slice host);
 
 #endif
