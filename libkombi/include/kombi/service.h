@@ -29,6 +29,9 @@ struct kb_check {
 	bool ready; /* failing makes /ready 503; else only degraded */
 };
 
+/* Returned by a background's run that has done all it is for. */
+#define KB_BACKGROUND_DONE INT64_MAX
+
 /* Work that runs for ever in a thread of its own between start and stop. */
 struct kb_background {
 	const char *name;
@@ -61,6 +64,15 @@ struct kb_service {
 	 */
 	enum kb_err (*tenant)(struct kb_request *req);
 	void (*tenant_done)(struct kb_request *req); /* after the reply */
+	/*
+	 * USER and TENANT routes, for requests that carry credentials of the
+	 * service's own instead of a gateway proof: "Authorization: [Bearer ]
+	 * token" that is no service token. Verifies it and sets req->user;
+	 * may set req->tenant, req->role and req->cx.db as `tenant` does (then
+	 * `tenant` is called all the same and tenant_done always is). KB_OK or
+	 * the refusal. Called on the worker. NULL: such requests are refused.
+	 */
+	enum kb_err (*session)(struct kb_request *req, struct kb_slice token);
 	const struct kb_check *checks;               /* name NULL ends */
 	const struct kb_background *background;      /* name NULL ends */
 	void (*reload)(struct kb_app *app);          /* SIGHUP, or NULL */
