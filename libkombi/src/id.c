@@ -4,6 +4,7 @@
  */
 #include <kombi/id.h>
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,4 +125,26 @@ kb_request_id_ok(const char *s, size_t len)
 		if (!request_id_char((unsigned char)s[i]))
 			return false;
 	return true;
+}
+
+void
+kb_uuid5(const char *ns, const char *name, char out[KB_UUID_SIZE])
+{
+	struct kb_buf text;
+	unsigned char digest[20], space[16];
+	char hex[33];
+	size_t i, n = 0;
+
+	assert(kb_is_uuid(ns));
+	for (i = 0; ns[i]; i++)
+		if (ns[i] != '-')
+			hex[n++] = ns[i];
+	if (!kb_unhex(hex, n, space))
+		abort();
+	kb_buf_init(&text, SIZE_MAX / 2);
+	kb_buf_add(&text, space, sizeof(space));
+	kb_buf_adds(&text, name);
+	kb_sha1(text.ptr, text.len, digest);
+	kb_buf_free(&text);
+	uuid_text(digest, 5, out);
 }

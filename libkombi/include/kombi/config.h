@@ -12,6 +12,7 @@
 
 #include <kombi/arena.h>
 #include <kombi/base.h>
+#include <kombi/buf.h>
 #include <kombi/error.h>
 #include <kombi/secret.h>
 
@@ -74,7 +75,12 @@ struct kb_option_set {
  * Reads several sets (the common one and the service's own), NULL-ended by a
  * set without options. `env` is environ or a test's. Strings live in `a`.
  * All problems are appended to `problems`, one a line; false if there is any.
- * `development` relaxes KB_OPT_*_IN_PRODUCTION.
+ * `development` relaxes KB_OPT_*_IN_PRODUCTION. An empty variable counts as
+ * not given. NAME and NAME_FILE together are refused; so are, outside of
+ * development, secret files open to others (only 0400, 0440, 0600, 0640) and
+ * secrets that look like an example's, are too uniform or repeat themselves;
+ * X_NEXT must differ from X. *into must be zeroed before the first load; who
+ * embeds a secret frees it (kb_secret_free).
  */
 bool kb_config_load(struct kb_arena *a, const struct kb_option_set *sets,
     char *const env[], bool development, struct kb_buf *problems) KB_MUSTUSE;

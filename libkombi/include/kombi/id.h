@@ -14,7 +14,7 @@ char *kb_id_new(struct kb_arena *a, const char *prefix);
 
 #define KB_UUID_SIZE 37
 void kb_uuid4(char out[KB_UUID_SIZE]);
-/* Name-based, RFC 4122 version 5; ns is itself a UUID text. */
+/* Name-based, RFC 4122 version 5; ns is itself a UUID text (asserted). */
 void kb_uuid5(const char *ns, const char *name, char out[KB_UUID_SIZE]);
 
 /* A client's X-Request-ID is kept if it is 1..64 of [A-Za-z0-9._-]. */
