@@ -36,6 +36,14 @@ install_idp_packages() {
   touch node_modules/.package-lock.json
 }
 
+get_tools() {
+  idp_packages_are_current "$root/deploy/dev-idp" ||
+    step "fetching the identity provider's packages" "is the npm registry reachable? try: cd deploy/dev-idp && npm ci" install_idp_packages
+  [ -x "$tools_dir/cue" ] ||
+    step "getting the cue command (about a minute)" "see deploy/tools/get-cue --help for the ways to get it" \
+      "$root/deploy/tools/get-cue" "$tools_dir"
+}
+
 build_all() {
   local problem="read the compiler's lines above; a clean start: rm -r build/release"
   if [ -n "${KOMBI_BIN_DIR:-}" ]; then
@@ -45,9 +53,5 @@ build_all() {
     step "building the services (release)" "$problem" compile
   fi
   need_binaries
-  idp_packages_are_current "$root/deploy/dev-idp" ||
-    step "fetching the identity provider's packages" "is the npm registry reachable? try: cd deploy/dev-idp && npm ci" install_idp_packages
-  [ -x "$tools_dir/cue" ] ||
-    step "getting the cue command (about a minute)" "see deploy/tools/get-cue --help for the ways to get it" \
-      "$root/deploy/tools/get-cue" "$tools_dir"
+  get_tools
 }

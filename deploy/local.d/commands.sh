@@ -101,7 +101,7 @@ command_demo() {
   need_running idp gateway
   command -v python3 >/dev/null || install_packages runtime
   exec env KOMBI_URL="http://127.0.0.1:$KOMBI_GATEWAY_PORT" ZITADEL_ISSUER="$(issuer)" ZITADEL_CLIENT_ID=$dev_client \
-    PYTHONDONTWRITEBYTECODE=1 python3 "$root/tests/e2e/main_job.py" "$@"
+    CUE_BIN="$tools_dir/cue" PYTHONDONTWRITEBYTECODE=1 python3 "$root/tests/e2e/main_job.py" "$@"
 }
 
 # finding OK-OR-NOT TEXT ADVICE

@@ -1,0 +1,79 @@
+# The parts. A part that is not there is skipped by name, never in silence.
+
+part_lint() {
+  [ -x tests/lint/run ] || { skip lint "tests/lint/run is not there"; return; }
+  if $quick; then run_counted lint tests/lint/run --quick; else run_counted lint tests/lint/run; fi
+}
+
+part_unit() {
+  compgen -G 'tests/unit/*_test.c' >/dev/null || compgen -G 'tests/unit/*/*_test.c' >/dev/null ||
+    { skip unit "there is no tests/unit/*_test.c"; return; }
+  build asan || { skip unit "the asan preset does not build"; return; }
+  ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0} run_counted "unit (ASan, UBSan)" tests/support/with-postgres tests/run.d/ctest
+}
+
+# ---- captive HTTP tests: tests/http/SERVICE[_WHAT].sh or .py ----------------
+# Run by tests/support/captive inside `SERVICE --run`, with KOMBI_URL set; a
+# name that begins with no service's runs as it is.
+
+service_of() {
+  local name service
+  name=$(basename "$1")
+  name=${name%%.*}
+  for service in "${services[@]}"; do
+    [ "${name%%_*}" != "$service" ] || { printf '%s' "$service"; return; }
+  done
+}
+
+part_http() {
+  local file service name found=false
+  for file in tests/http/*.sh tests/http/*.py; do
+    [ -x "$file" ] || continue
+    $found || build release || { skip http "the release preset does not build"; return; }
+    found=true
+    name="http $(basename "$file")"
+    service=$(service_of "$file")
+    if [ -z "$service" ]; then run_counted "$name" "$file"
+    elif ! has_program "$service"; then skip "$name" "the service $service is not built"
+    elif [ "$service" = admin ]; then
+      run_counted "$name" tests/support/with-postgres tests/support/captive admin "$root/$file"
+    else run_counted "$name" tests/support/captive "$service" "$root/$file"; fi
+  done
+  $found || skip http "there is no executable tests/http/*.sh or *.py"
+}
+
+part_attacks() {
+  [ -x tests/attacks/run ] || { skip attacks "tests/attacks/run is not there"; return; }
+  build release || { skip attacks "the release preset does not build"; return; }
+  run_counted attacks tests/attacks/run
+}
+
+part_e2e() {
+  local service
+  build release || { skip e2e "the release preset does not build"; return; }
+  for service in "${services[@]}"; do
+    has_program "$service" || { skip e2e "the service $service is not in this tree"; return; }
+  done
+  run_counted e2e tests/e2e/run
+}
+
+# ---- fuzz: a few seconds a target --------------------------------------------
+
+fuzz_one() {
+  local name=$1 corpus=tests/fuzz/corpus/${1#fuzz_} made
+  made=$(mktemp -d)
+  [ -d "$corpus" ] || corpus=
+  "build/fuzz/bin/$name" -max_total_time="${KOMBI_FUZZ_SECONDS:-5}" -timeout=10 -rss_limit_mb=2048 \
+    -artifact_prefix="$logs/$name-" "$made" ${corpus:+"$corpus"}
+  rm -rf "$made"
+}
+
+part_fuzz() {
+  local source
+  compgen -G 'tests/fuzz/fuzz_*.c' >/dev/null || { skip fuzz "there is no tests/fuzz/fuzz_*.c"; return; }
+  command -v clang >/dev/null || { skip fuzz "clang is not installed"; return; }
+  build fuzz || { skip fuzz "the fuzz preset does not build"; return; }
+  for source in tests/fuzz/fuzz_*.c; do
+    run_counted "fuzz $(basename "$source" .c)" fuzz_one "$(basename "$source" .c)"
+  done
+}
