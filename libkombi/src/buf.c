@@ -5,6 +5,7 @@
 #include <kombi/buf.h>
 
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +109,25 @@ kb_buf_addu(struct kb_buf *b, uint64_t n)
 		n /= 10;
 	} while (n);
 	kb_buf_add(b, digits + i, sizeof(digits) - i);
+}
+
+void
+kb_buf_addd(struct kb_buf *b, double v)
+{
+	char text[32];
+	int digits = 15;
+
+	if (fabs(v) < 9007199254740992.0 && trunc(v) == v &&
+	    (v != 0 || !signbit(v))) {
+		if (v < 0)
+			kb_buf_addc(b, '-');
+		kb_buf_addu(b, (uint64_t)fabs(v));
+		return;
+	}
+	do
+		snprintf(text, sizeof(text), "%.*g", digits, v);
+	while (strtod(text, NULL) != v && ++digits <= 17);
+	kb_buf_adds(b, text);
 }
 
 void

@@ -203,7 +203,7 @@ static const char *const foreign[] = {
 	"KOMBI_BIN_DIR",
 	"KOMBI_BUILD_*",  /* deploy/local and CI */
 	"KOMBI_DATA_DIR", /* stack, sim */
-	"KOMBI_DEV_*",    /* */
+	"KOMBI_DEV_*",
 	"KOMBI_IDP_*",
 	"KOMBI_ISSUER",
 	"KOMBI_LOCAL_*",    /* deploy/local */

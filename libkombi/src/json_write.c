@@ -7,8 +7,6 @@
 
 #include <assert.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "utf8.h"
@@ -171,34 +169,13 @@ kb_w_slice(struct kb_jsonw *w, const char *name, struct kb_slice v)
 	write_text(w->buf, v.ptr, v.len);
 }
 
-static void
-write_int(struct kb_buf *b, int64_t v)
-{
-	if (v < 0)
-		kb_buf_addc(b, '-');
-	kb_buf_addu(b, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
-}
-
 void
 kb_w_int(struct kb_jsonw *w, const char *name, int64_t v)
 {
 	write_front(w, name);
-	write_int(w->buf, v);
-}
-
-/* The shortest of 15, 16 or 17 digits that reads back as the same value. */
-static void
-write_double(struct kb_buf *b, double v)
-{
-	char text[32];
-	int digits;
-
-	for (digits = 15; digits <= 17; digits++) {
-		snprintf(text, sizeof(text), "%.*g", digits, v);
-		if (strtod(text, NULL) == v)
-			break;
-	}
-	kb_buf_adds(b, text);
+	if (v < 0)
+		kb_buf_addc(w->buf, '-');
+	kb_buf_addu(w->buf, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
 }
 
 void
@@ -209,11 +186,7 @@ kb_w_num(struct kb_jsonw *w, const char *name, double v)
 		return;
 	}
 	write_front(w, name);
-	if (fabs(v) <= 9007199254740992.0 && trunc(v) == v &&
-	    (v != 0 || !signbit(v)))
-		write_int(w->buf, (int64_t)v);
-	else
-		write_double(w->buf, v);
+	kb_buf_addd(w->buf, v);
 }
 
 void

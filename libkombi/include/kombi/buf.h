@@ -26,6 +26,8 @@ void kb_buf_add(struct kb_buf *b, const void *data, size_t len);
 void kb_buf_addc(struct kb_buf *b, char c);
 void kb_buf_adds(struct kb_buf *b, const char *s);
 void kb_buf_addu(struct kb_buf *b, uint64_t n); /* decimal */
+/* Shortest of 15 to 17 digits that reads back as v; v is finite. */
+void kb_buf_addd(struct kb_buf *b, double v);
 void kb_buf_addf(struct kb_buf *b, const char *fmt, ...) KB_PRINTF(2, 3);
 
 /* Room for `len` more bytes at ptr + this->len; NULL over the ceiling (which

@@ -1,8 +1,9 @@
 /*
  * YAML 1.1 documents as a read-only tree with line and column of each node
- * (libyaml). Limits: 1 MiB, depth 32, 10,000 nodes after alias expansion.
+ * (libyaml). Limits: 1 MiB, depth 32, 10,000 values after alias expansion.
  * Anchors, aliases and merge keys (<<) are resolved; duplicate keys and
  * several documents are errors. Tags other than the core ones are refused.
+ * An aliased value has the place of its alias, what is inside keeps its own.
  */
 #ifndef KOMBI_YAML_H
 #define KOMBI_YAML_H
@@ -28,12 +29,22 @@ struct kb_yaml {
 enum kb_err kb_yaml_parse(struct kb_arena *a, const char *text, size_t len,
     struct kb_yaml **out, const char **why) KB_MUSTUSE;
 
+/* For an operator's own files, which may be larger (depth stays 32). */
+struct kb_yaml_limits {
+	size_t text;  /* bytes; four times as much after alias expansion */
+	size_t nodes; /* values after alias expansion */
+};
+enum kb_err kb_yaml_parse_within(struct kb_arena *a, struct kb_slice text,
+    const struct kb_yaml_limits *limits, struct kb_yaml **out,
+    const char **why) KB_MUSTUSE;
+
+/* NULL if absent or no mapping (linear). */
 const struct kb_yaml *kb_yaml_get(const struct kb_yaml *map, const char *key);
 /* Typed reading of plain scalars by the YAML 1.2 core schema. */
 bool kb_yaml_int(const struct kb_yaml *y, int64_t *out) KB_MUSTUSE;
 bool kb_yaml_bool(const struct kb_yaml *y, bool *out) KB_MUSTUSE;
 bool kb_yaml_is_null(const struct kb_yaml *y);
-/* The whole tree as JSON text (core schema types). */
+/* The whole tree as JSON text (core schema types; .inf and .nan are text). */
 char *kb_yaml_to_json(struct kb_arena *a, const struct kb_yaml *y);
 
 #endif
