@@ -15,6 +15,23 @@
  * (WAL, synchronous=FULL): a write has returned KB_OK only when it is on the
  * disk. PostgreSQL: a pool of connections a database; a lost connection is
  * KB_UNAVAILABLE and is opened anew by the next call.
+ *
+ * One text for both databases. Write: TEXT, BIGINT (INTEGER is 32 bits on
+ * PostgreSQL), DOUBLE PRECISION columns; booleans as INTEGER 0/1; times as
+ * TEXT in RFC 3339 (KB_TEXT(kb_now_text())) or BIGINT milliseconds; JSON as
+ * TEXT; ids as TEXT primary keys made by kb_id_new. ON CONFLICT …, RETURNING
+ * and CAST(x AS type) work on both. A parameter that is compared with nothing
+ * but NULL, or used twice in different places, needs CAST($1 AS TEXT).
+ * Migrations of one service are for one database and may use its dialect.
+ *
+ * Errors: a row that breaks a unique or foreign key is KB_CONFLICT; one that
+ * breaks CHECK or NOT NULL is KB_INVALID (a value came through that nobody
+ * judged; logged); no time left KB_TIMEOUT; value over 8 MiB on SQLite
+ * KB_TOO_LARGE; disk full KB_RESOURCE_LIMIT; database away, locked, damaged
+ * KB_UNAVAILABLE; what is a mistake in the program KB_INTERNAL. The driver
+ * logs the cause with the statement's text and never a value; nothing of it
+ * goes to clients. After KB_UNAVAILABLE or KB_TIMEOUT a write may still have
+ * happened: make it safe to repeat.
  */
 #ifndef KOMBI_DB_H
 #define KOMBI_DB_H
@@ -44,8 +61,13 @@ struct kb_migration {
 };
 
 struct kb_db_conf {
-	const char *url; /* "sqlite:/path/file.db", "sqlite::memory:",
-			    "postgresql://…" */
+	/*
+	 * "sqlite:/path/file.db" (made 0600, the folder must be there; a
+	 * second process that opens it is refused by file.db.lock; up to
+	 * 64 MiB it is checked after an unclean stop), "sqlite::memory:" (one
+	 * connection, for tests), "postgresql://…"
+	 */
+	const char *url;
 	struct kb_secret *password; /* PostgreSQL, if not in the URL; or NULL */
 	unsigned connections; /* PostgreSQL: pool size; SQLite: readers; 0: 8 */
 	bool durable_off;     /* SQLite synchronous=NORMAL (metrics, caches) */
@@ -61,7 +83,8 @@ void kb_db_close(struct kb_db *db); /* NULL is fine; no call may be running */
 enum kb_err kb_db_ping(struct kb_db *db) KB_MUSTUSE;
 /* Highest applied migration. */
 int kb_db_version(struct kb_db *db);
-/* SQLite: consistent copy into a new file while writers go on. */
+/* SQLite: consistent copy into a new file while writers go on. KB_CONFLICT
+ * if the file exists; nothing is left of a failed one. */
 enum kb_err kb_db_backup(struct kb_db *db, const char *path) KB_MUSTUSE;
 
 /* ---- values ------------------------------------------------------------ */
@@ -96,10 +119,11 @@ struct kb_val kb_val_text(const char *s);
 
 enum kb_col_type {
 	KB_COL_T_END,
-	KB_COL_T_STR,  /* const char *; NULL for NULL */
-	KB_COL_T_INT,  /* int64_t; 0 for NULL */
-	KB_COL_T_NUM,  /* double */
-	KB_COL_T_BOOL, /* bool */
+	KB_COL_T_STR,   /* const char *; NULL for NULL */
+	KB_COL_T_INT,   /* int64_t; 0 for NULL */
+	KB_COL_T_NUM,   /* double */
+	KB_COL_T_BOOL,  /* bool */
+	KB_COL_T_BYTES, /* struct kb_slice; BLOB, bytea; ptr NULL for NULL */
 };
 
 /* One row a result column, in the order of the SELECT. */
@@ -114,6 +138,7 @@ struct kb_col {
 #define KB_COL_INT(t, m) { KB_COL_T_INT, KB_OFFSET_OF(t, m, int64_t), #m }
 #define KB_COL_NUM(t, m) { KB_COL_T_NUM, KB_OFFSET_OF(t, m, double), #m }
 #define KB_COL_BOOL(t, m) { KB_COL_T_BOOL, KB_OFFSET_OF(t, m, bool), #m }
+#define KB_COL_BYTES(t, m) { KB_COL_T_BYTES, KB_OFFSET_OF(t, m, struct kb_slice), #m }
 #define KB_COLS_END { .type = KB_COL_T_END }
 /* clang-format on */
 
@@ -172,9 +197,14 @@ typedef enum kb_err kb_tx_fn(struct kb_cx *cx, void *arg);
 /*
  * Runs fn in a write transaction (BEGIN IMMEDIATE on SQLite): committed when
  * it returns KB_OK, rolled back otherwise; its error is returned. May run on
- * another thread while the caller waits (group commit), and a second time
- * after a serialisation failure (PostgreSQL): fn must not have effects
- * outside of the database and its own arg. Nested calls join the outer one.
+ * another thread while the caller waits (group commit), and again after a
+ * serialisation failure (PostgreSQL) or when a neighbour in the same commit
+ * brought the disk's limit down on both (SQLite): fn must not have effects
+ * outside of the database and its own arg, and must set its arg anew each
+ * time. It must not begin a transaction on another database (two such could
+ * wait for each other for ever), and use no cx but the one passed (asserted).
+ * Nested calls join the outer one: if one of them fails, or any statement,
+ * the whole is rolled back and returns that error, whatever fn returns.
  */
 enum kb_err
 kb_transaction(struct kb_cx *cx, kb_tx_fn *fn, void *arg) KB_MUSTUSE;
