@@ -21,6 +21,10 @@
 
 #ifdef ARENA_ASAN
 #include <sanitizer/asan_interface.h>
+/* gcc takes poisoning fresh memory for reading it. */
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #define ARENA_GAP 16
 #define arena_hide(p, n) __asan_poison_memory_region((p), (n))
 #define arena_show(p, n) __asan_unpoison_memory_region((p), (n))
