@@ -38,7 +38,8 @@ choose_postgres_user() {
   for capability in none dac_read_search dac_override; do
     as_postgres=("${drop[@]}")
     [ $capability = none ] || as_postgres+=(--inh-caps "+$capability" --ambient-caps "+$capability")
-    if "${as_postgres[@]}" test -x "$local_dir" 2>/dev/null; then return; fi
+    # stat, not test: access(2) leaves capabilities out of account.
+    if "${as_postgres[@]}" stat "$local_dir/." >/dev/null 2>&1; then return; fi
   done
   fail "the user postgres may not enter $local_dir" "chmod o+x on the folders above it, or set KOMBI_LOCAL_DIR"
 }

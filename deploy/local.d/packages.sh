@@ -25,14 +25,14 @@ apt_install() {
 # The package makes and starts a cluster of its own; we use a private one.
 drop_fresh_clusters() {
   local version
-  for version in $(cd /etc/postgresql 2>/dev/null && ls -d -- */main 2>/dev/null | cut -d/ -f1); do
-    [[ " $1 " == *" $version "* ]] || as_root pg_dropcluster --stop "$version" main
+  for version in $(cd /etc/postgresql && ls -d -- */main | cut -d/ -f1); do
+    if [[ " $1 " != *" $version "* ]]; then as_root pg_dropcluster --stop "$version" main; fi
   done
 }
 
 install_with_postgresql() {
   local before
-  before=$(ls /etc/postgresql 2>/dev/null | tr '\n' ' ')
+  before=$(ls /etc/postgresql 2>/dev/null | tr '\n' ' ' || true)
   apt_install "$@"
   drop_fresh_clusters "$before"
 }

@@ -113,6 +113,7 @@ start_data() {
 
 start_platform() {
   local name
+  mkdir -p -m 700 "$local_dir/stack" "$local_dir/sim"
   for name in admin stackkits sim stack gateway; do start_service "$name"; done
   for name in admin stackkits sim stack gateway; do wait_ready "$name" 30 is_ready "$name"; done
 }

@@ -162,6 +162,15 @@ class MainJob:
         else:
             self.tenant = self.data(answer, 201, {"id": str, "slug": str, "name": str}, "tenant")
         expect(self.tenant["slug"] == name, f"the slug is {self.tenant['slug']!r}")
+        self.waits_for_the_instance()
+
+    def waits_for_the_instance(self):
+        """A tenant may be used once its stack instance knows it."""
+        deadline = time.monotonic() + 15
+        while not self.tenant.get("provisioned", True):
+            expect(time.monotonic() < deadline, "the tenant is not provisioned after 15 s")
+            time.sleep(0.05)
+            self.tenant = self.ask("GET", "/v1/tenants", quiet=True).json()["data"][0]
 
     def launches_the_homelab(self):
         """Launches the homelab: the SSO exchange through the gateway"""
@@ -176,7 +185,18 @@ class MainJob:
         expect(session["role"] in ("admin", "member", "viewer"), f"role {session['role']!r}")
         expect(session["redirectUrl"].endswith(f"/tenant/{self.tenant['slug']}/dashboard"), session["redirectUrl"])
         expect(session["expiresAt"] > time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()), "the session is over already")
+        self.session = session["token"]
         self.launches_as_a_browser()
+        self.enters_with_the_session(session)
+
+    def enters_with_the_session(self, session):
+        home = f"/tenant/{self.tenant['slug']}"
+        page = self.ask("GET", f"{home}/dashboard", headers={"Authorization": session["token"]})
+        expect(page.status == 200, f"the dashboard answered {page.status}: {page.body[:200]!r}")
+        mine = self.ask("GET", f"{home}/v1/stacks", headers={"Authorization": session["token"]})
+        expect(mine.status == 200, f"the session token is not taken: {mine.status} {mine.body[:200]!r}")
+        expect_error(self.ask("GET", f"{home}/v1/stacks", headers={"Authorization": session["token"][:-3] + "AAA"}),
+                     401, "AUTH_INVALID")
 
     def launches_as_a_browser(self):
         answer = self.ask("GET", "/kombistack/sso/start", headers={"Accept": "text/html"})
@@ -260,7 +280,7 @@ class MainJob:
         """Reads the job and its log, whole and from the middle on"""
         job = self.poll(f"/v1/jobs/{self.job}", lambda j: j["status"] in ("completed", "failed"), "job")
         expect(job["status"] == "completed", f"the job failed: {job}")
-        expect_fields(job, {"type": str, "created": str, "started": str, "completed": str}, "job")
+        expect_fields(job, {"type": str, "createdAt": str, "startedAt": str, "completedAt": str}, "job")
         lines = self.log_after(0)
         expect(len(lines) >= 2, f"only {len(lines)} log lines")
         numbers = [line["seq"] for line in lines]
@@ -273,10 +293,12 @@ class MainJob:
     def log_after(self, number):
         answer = self.ask("GET", f"/v1/jobs/{self.job}/logs?after={number}")
         expect(answer.status == 200, f"expected 200, got {answer.status}: {answer.body[:300]!r}")
-        lines = answer.json().get("data")
-        expect(isinstance(lines, list), f"no list of lines: {answer.body[:200]!r}")
-        for line in lines:
+        page = answer.json().get("data")
+        expect_fields(page, {"lines": list, "next": int, "status": str, "done": bool}, "log")
+        for line in page["lines"]:
             expect_fields(line, {"seq": int, "timestamp": str, "level": str, "message": str}, "log line")
+        expect(page["done"], "the job is over, its log is not")
+        lines = page["lines"]
         return lines
 
     def tidies_up(self):
