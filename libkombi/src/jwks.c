@@ -33,7 +33,6 @@ jwks_new(void)
 {
 	struct kb_jwks *k = kb_xalloc(sizeof(*k));
 
-	memset(k, 0, sizeof(*k));
 	atomic_init(&k->refs, 1);
 	return k;
 }

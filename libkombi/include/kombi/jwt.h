@@ -19,10 +19,11 @@ struct kb_jwks; /* immutable, reference counted set of keys */
 
 /*
  * A key set from its JSON text: at most 256 KiB and 64 keys; RSA 2048..4096
- * bit, e odd and >= 65537; P-256 with the point on the curve; private
- * members, use other than "sig", alg other than the key's, oct keys and keys
- * without kid (when there are several) are left out. KB_INVALID if not one
- * key remains.
+ * bit, e odd and >= 65537; P-256 with the point on the curve; keys with
+ * private members, with use other than "sig" or with alg other than the
+ * key's, oct keys and keys without kid (when there are several) are left out;
+ * of different keys with one kid none counts. KB_INVALID if not one key
+ * remains.
  */
 enum kb_err kb_jwks_parse(const char *text, size_t len, struct kb_jwks **out,
     const char **why) KB_MUSTUSE; /* *why: constant text */
@@ -53,7 +54,9 @@ struct kb_jwt {
 /*
  * Verifies `token` (no "Bearer "). KB_OK, KB_AUTH_INVALID with *why a
  * constant text for the log, or KB_UNAVAILABLE when `keys` is NULL.
- * *unknown_kid: the token is well-formed but its kid is not in the set.
+ * *unknown_kid: the token is well-formed but its kid is not in the set. The
+ * kid is compared byte for byte; a token without one is verified by a set of
+ * one key only, and a lone key without kid verifies any token's kid.
  * Order: structure, key, signature, then claims; exp is required.
  */
 enum kb_err kb_jwt_verify(struct kb_arena *a, const char *token, size_t len,
@@ -80,20 +83,24 @@ enum kb_err kb_jwt_peek(struct kb_arena *a, const char *token, size_t len,
  * /.well-known/openid-configuration (the document's issuer must equal ours)
  * or a given URL; 10 min maximum age, refetch on an unknown kid at most
  * every 30 s, single flight, 5 s timeout, 256 KiB, no redirects; the last
- * good set stays up to 24 h when fetching fails. Thread-safe.
+ * good set stays up to 24 h when fetching fails, which is tried again after
+ * 1, 2, 4, … s, at most min_refetch_ms apart. Thread-safe.
  */
 struct kb_issuer;
 
 struct kb_issuer_conf {
 	const char *issuer;
-	const char *jwks_url; /* NULL: discovery, else "<iss>/oauth/v2/keys" */
+	const char *jwks_url; /* NULL: discovery, or where that answers 404
+				 "<iss>/oauth/v2/keys" */
 	bool allow_private;   /* addresses that are not global (development) */
 	int64_t min_refetch_ms; /* 30,000; tests set less */
 	int64_t max_age_ms;     /* 600,000 */
 	int64_t max_stale_ms;   /* 86,400,000 */
 };
 
+/* Durations of 0 take the values above. */
 struct kb_issuer *kb_issuer_start(const struct kb_issuer_conf *conf);
+/* Waits for a fetch under way: at most two timeouts. NULL is fine. */
 void kb_issuer_stop(struct kb_issuer *i);
 /* A reference to the present set, NULL while there is none (or too old).
  * Never blocks. */
@@ -108,7 +115,10 @@ uint64_t kb_issuer_generation(struct kb_issuer *i);
 /*
  * Bounded map from whole token to a user's value, one a thread. Found by
  * SipHash and full compare; an entry lives until min(exp, 60 s) or until the
- * generation changes. Negative entries are kept 10 s.
+ * generation changes. Negative entries are kept 10 s, in a table of their own
+ * (a quarter of the size), so that a flood of them evicts no good one. Tokens
+ * take at most 1 KiB × entries. A value stays valid until the next call on
+ * the cache: copy it, or keep a reference of your own.
  */
 struct kb_token_cache;
 
