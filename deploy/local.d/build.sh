@@ -53,5 +53,4 @@ build_all() {
     step "building the services (release)" "$problem" compile
   fi
   need_binaries
-  get_tools
 }

@@ -32,6 +32,7 @@ command_up() {
   say "${bold}kombify$plain in $local_dir"
   install_packages runtime build
   if $build; then build_all; else need_binaries; fi
+  get_tools
   make_secrets
   check_ports
   save_ports

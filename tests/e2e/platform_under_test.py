@@ -93,14 +93,15 @@ class Platform:
         return text
 
     def processes(self):
-        """Everything on this machine whose command line names our folder, or
-        whose environment does: what `down` must not leave."""
+        """Everything on this machine whose command line, environment or
+        working folder names our folder: what `down` must not leave."""
         mark, found = str(self.folder).encode(), []
         for entry in pathlib.Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue
             try:
-                if is_running(int(entry.name)) and mark in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
+                traces = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes() + os.fsencode(os.readlink(entry / "cwd"))
+                if mark in traces and is_running(int(entry.name)):
                     found.append((int(entry.name), (entry / "comm").read_text().strip()))
             except OSError:
                 continue

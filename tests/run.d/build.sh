@@ -19,3 +19,8 @@ build() {
 }
 
 has_program() { [ -x "build/release/bin/$1" ]; }
+
+# The cue command, which validation by the real service needs.
+need_tools() {
+  [ -x .local/tools/cue ] || run_counted "get the cue command" deploy/tools/get-cue .local/tools
+}

@@ -25,21 +25,23 @@ service_of() {
   done
 }
 
+interpreter_of() { case $1 in *.py) printf python3 ;; *) printf bash ;; esac; }
+
 part_http() {
   local file service name found=false
   for file in tests/http/*.sh tests/http/*.py; do
-    [ -x "$file" ] || continue
-    $found || build release || { skip http "the release preset does not build"; return; }
+    [ -f "$file" ] || continue
+    $found || { need_tools && build release; } || { skip http "the release preset does not build"; return; }
     found=true
     name="http $(basename "$file")"
     service=$(service_of "$file")
-    if [ -z "$service" ]; then run_counted "$name" "$file"
+    if [ -z "$service" ]; then run_counted "$name" "$(interpreter_of "$file")" "$file"
     elif ! has_program "$service"; then skip "$name" "the service $service is not built"
     elif [ "$service" = admin ]; then
-      run_counted "$name" tests/support/with-postgres tests/support/captive admin "$root/$file"
-    else run_counted "$name" tests/support/captive "$service" "$root/$file"; fi
+      run_counted "$name" tests/support/with-postgres tests/support/captive admin "$(interpreter_of "$file") $root/$file"
+    else run_counted "$name" tests/support/captive "$service" "$(interpreter_of "$file") $root/$file"; fi
   done
-  $found || skip http "there is no executable tests/http/*.sh or *.py"
+  $found || skip http "there is no tests/http/*.sh or *.py"
 }
 
 part_attacks() {

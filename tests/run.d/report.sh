@@ -26,9 +26,9 @@ skip() {
   printf '%-42s%sskipped%s: %s\n' "$1" "$yellow" "$plain" "$2"
 }
 
-# counts_of LOG: "P F S" of its closing line "P passed, F failed, S skipped".
+# counts_of LOG: "P F S" of its closing line "P passed, F failed[, S skipped]".
 counts_of() {
-  sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$1" | tail -1
+  sed -nE 's/^([0-9]+) passed, ([0-9]+) failed(, ([0-9]+) skipped)?$/\1 \2 \4/p' "$1" | tail -1
 }
 
 # count NAME LOG CODE: adds the log's own counts; a program without counts is
@@ -36,6 +36,7 @@ counts_of() {
 count() {
   local name=$1 log=$2 code=$3 p f s
   read -r p f s <<<"$(counts_of "$log")" || true
+  s=${s:-0}
   if [ -z "${p:-}" ]; then
     p=0 f=0 s=0
     case $code in 0) p=1 ;; 77) s=1 ;; *) f=1 ;; esac
@@ -49,7 +50,7 @@ count() {
     failures+=("$name: ${log#"$root"/}")
     tail -n 60 "$log" | sed 's/^/    /'
   else
-    end_line "$green" "$p passed${s:+$([ "$s" -eq 0 ] || printf ', %s skipped' "$s")}"
+    end_line "$green" "$p passed$([ "$s" -eq 0 ] || printf ', %s skipped' "$s")"
   fi
 }
 
