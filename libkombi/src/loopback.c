@@ -211,6 +211,7 @@ kb_loopback_call(struct kb_loopback *lo, const char *method, const char *target,
 
 	reply = answer(lo, req);
 	lines = kb_arena_buf(lo->call, 65536);
+	kb_buf_adds(lines, kb_security_lines);
 	kb_reply_lines(req, &reply, lines);
 	return (struct kb_loopback_answer) {
 		.status = reply.status,

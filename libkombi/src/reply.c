@@ -237,7 +237,6 @@ kb_reply_lines(
 {
 	const struct kb_request_private *p = req->private_;
 
-	kb_buf_adds(lines, kb_security_lines);
 	if (!p->cache_set)
 		kb_buf_adds(lines, "Cache-Control: no-store\r\n");
 	if (reply->private_->type != NULL)

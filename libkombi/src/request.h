@@ -67,7 +67,8 @@ void kb_request_body(struct kb_request *req, const char *body, size_t len);
 /* How often the header occurs (any case). */
 unsigned kb_request_count(const struct kb_request *req, const char *name);
 
-/* All header lines of a reply: security, cache, type, id, the handler's. */
+/* Header lines of a reply: cache, type, id, the handler's. The security
+ * lines are the server's, on every answer. */
 void kb_reply_lines(
     struct kb_request *req, const struct kb_reply *reply, struct kb_buf *lines);
 

@@ -42,8 +42,7 @@ kb_runtime_sets(struct kb_runtime *rt)
 }
 
 struct kb_runtime *
-kb_runtime_load(const struct kb_service *service, char *const env[],
-    struct kb_buf *problems)
+kb_runtime_new(const struct kb_service *service)
 {
 	struct kb_arena *a = kb_arena_new(0);
 	struct kb_runtime *rt = kb_new(a, struct kb_runtime);
@@ -52,9 +51,18 @@ kb_runtime_load(const struct kb_service *service, char *const env[],
 	rt->app.service = service;
 	rt->app.common = &rt->common;
 	rt->app.config = kb_arena_alloc(a, service->config_size + 1);
-	if (!kb_config_load(a, kb_runtime_sets(rt), env,
+	return rt;
+}
+
+struct kb_runtime *
+kb_runtime_load(const struct kb_service *service, char *const env[],
+    struct kb_buf *problems)
+{
+	struct kb_runtime *rt = kb_runtime_new(service);
+
+	if (!kb_config_load(rt->arena, kb_runtime_sets(rt), env,
 		env_says_development(env), problems)) {
-		kb_arena_free(a);
+		kb_arena_free(rt->arena);
 		return NULL;
 	}
 	if (kb_secret_is_set(&rt->common.service_secret)) {

@@ -32,6 +32,8 @@ kb_runtime_of(struct kb_app *app)
 	return KB_CONTAINER(app, struct kb_runtime, app);
 }
 
+/* With no options read: for --help. Its arena is to be freed. */
+struct kb_runtime *kb_runtime_new(const struct kb_service *service);
 /*
  * Reads the options from env. NULL with every problem on a line of its own
  * in `problems`.

@@ -1,7 +1,7 @@
 /*
  * HTTP/1.1 server on a libevent loop: accepts, parses, keeps limits and
  * deadlines, writes. One struct kb_server a thread (own event_base, listener
- * with SO_REUSEPORT); nothing here is thread-safe but kb_server_wake().
+ * with SO_REUSEPORT); nothing here is thread-safe.
  *
  * A connection carries one exchange at a time; pipelined requests wait in
  * its buffer until the exchange before is done. Idle connections hold no

@@ -1,0 +1,434 @@
+/*
+ * Where the loop, the workers and the wire meet: each request becomes a job
+ * with an arena of its own; the loop owns it, lends it to a worker, answers,
+ * and frees it. A client that leaves takes the exchange away, never the job.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <kombi/http_server.h>
+#include <kombi/pool.h>
+#include <kombi/str.h>
+#include <kombi/time.h>
+
+#include "envelope.h"
+#include "service_private.h"
+
+#define SPARE_QUEUE 16      /* for /health and /ready when all others wait */
+#define QUEUE_WAIT_MS 10000 /* who waited longer has given up */
+#define BODY_LIMIT (1u << 20)
+
+struct serving {
+	struct kb_runtime *rt;
+	struct event_base *base;
+	struct kb_server *server;
+	struct kb_pool *pool;
+	struct event *signals[4];
+	size_t n_signals;
+	pid_t child;
+	int status; /* of the process */
+	bool stopping;
+};
+
+struct job {
+	struct kb_task task;
+	struct serving *sv;
+	struct kb_exchange *ex; /* NULL: the client is gone */
+	struct kb_request *req;
+	struct kb_reply reply;
+	struct kb_buf *body, *lines;
+	int64_t started_ns;
+	int status;
+	bool later;   /* authorisation goes on on the worker */
+	bool running; /* a worker owns req and reply */
+	bool answered;
+};
+
+/* ---- one job
+ * ---------------------------------------------------------------------- */
+
+static void
+job_close(struct job *job)
+{
+	kb_access_end(job->req, job->status, job->started_ns);
+	kb_arena_free(job->req->cx.arena);
+}
+
+static void
+job_reply(struct job *job, struct kb_reply reply)
+{
+	job->reply = reply;
+	job->lines = kb_arena_buf(job->req->cx.arena, 65536);
+	kb_reply_lines(job->req, &reply, job->lines);
+}
+
+static void
+job_answer(struct job *job)
+{
+	const struct kb_reply_private *p = job->reply.private_;
+
+	job->answered = true;
+	kb_ex_answer(job->ex, job->reply.status, job->lines->ptr,
+	    job->lines->len, p->body, p->len);
+}
+
+static void
+job_fail(struct job *job, enum kb_err err, const char *message)
+{
+	if (err == KB_UNAVAILABLE)
+		kb_reply_header(job->req, "Retry-After", "1");
+	job_reply(job, kb_fail(job->req, err, message ? "%s" : NULL, message));
+}
+
+static void
+job_work(struct kb_task *task)
+{
+	struct job *job = KB_CONTAINER(task, struct job, task);
+
+	if (kb_mono_ms() - task->queued_ms > QUEUE_WAIT_MS)
+		job_fail(job, KB_UNAVAILABLE, "The service is overloaded");
+	else
+		job_reply(job, kb_request_run(job->req, job->later));
+}
+
+static void
+job_done(struct kb_task *task)
+{
+	struct job *job = KB_CONTAINER(task, struct job, task);
+
+	job->running = false;
+	if (job->ex != NULL)
+		job_answer(job);
+	else
+		job_close(job);
+}
+
+static void
+job_start(struct job *job)
+{
+	struct serving *sv = job->sv;
+	bool frame = kb_str_starts(job->req->path, "/health") ||
+	    kb_str_starts(job->req->path, "/ready");
+	unsigned waiting = kb_pool_waiting(sv->pool);
+
+	kb_access_queue(waiting);
+	job->task.work = job_work;
+	job->task.done = job_done;
+	if ((frame || waiting < (unsigned)sv->rt->common.queue) &&
+	    kb_pool_submit(sv->pool, &job->task)) {
+		job->running = true;
+		return;
+	}
+	job_fail(job, KB_UNAVAILABLE, "The service is overloaded");
+	job_answer(job);
+}
+
+/* ---- the engine's calls
+ * -------------------------------------------------------------- */
+
+static struct job *
+job_new(struct serving *sv, struct kb_exchange *ex)
+{
+	struct kb_arena *a = kb_arena_new(8192);
+	struct job *job = kb_new(a, struct job);
+	struct kb_request_source from = {
+		.method = kb_ex_head(ex)->method,
+		.path = kb_ex_path(ex),
+		.query = kb_ex_query(ex),
+		.id = kb_ex_request_id(ex),
+		.peer = kb_ex_peer_text(ex),
+		.head = kb_ex_head(ex),
+		.bytes = kb_ex_bytes(ex),
+	};
+
+	job->sv = sv;
+	job->ex = ex;
+	job->req = kb_request_new(a, &sv->rt->app, &from);
+	job->started_ns = kb_ex_started_ns(ex);
+	kb_ex_set_user(ex, job);
+	kb_access_begin();
+	return job;
+}
+
+/* All that is judged before a byte of the body is read. */
+static enum kb_err
+judge_head(struct job *job)
+{
+	const struct kb_http1_head *h = kb_ex_head(job->ex);
+	bool has_body = h->chunked || (h->has_length && h->length > 0);
+	enum kb_err err = kb_request_route(job->req, job->sv->rt->router);
+
+	if (err == KB_OK)
+		err = kb_authorise_head(job->req, &job->later);
+	if (err == KB_OK)
+		err = kb_request_media(job->req, has_body);
+	return err;
+}
+
+static void
+on_request(struct kb_exchange *ex)
+{
+	struct job *job = job_new(kb_ex_arg(ex), ex);
+	const struct kb_http1_head *h = kb_ex_head(ex);
+	enum kb_err err = judge_head(job);
+	uint64_t limit;
+
+	if (err == KB_METHOD && h->method == KB_M_OPTIONS) {
+		kb_reply_header(job->req, "Allow", job->req->private_->allow);
+		job_reply(job, kb_no_content(job->req));
+		job_answer(job);
+		return;
+	}
+	if (err) {
+		job_fail(job, err, NULL);
+		job_answer(job);
+		return;
+	}
+	limit = job->req->route->body_limit ? job->req->route->body_limit
+					    : BODY_LIMIT;
+	job->body = kb_arena_buf(job->req->cx.arena, limit + 1);
+	kb_ex_body_limit(ex, limit);
+	if (!h->has_length || h->length <= limit)
+		kb_ex_continue(ex);
+}
+
+static void
+on_body(struct kb_exchange *ex, const char *data, size_t len)
+{
+	struct job *job = kb_ex_user(ex);
+
+	kb_buf_add(job->body, data, len);
+}
+
+static void
+on_body_end(struct kb_exchange *ex)
+{
+	struct job *job = kb_ex_user(ex);
+
+	kb_request_body(job->req, kb_buf_str(job->body), job->body->len);
+	if (!(job->req->route->flags & KB_INLINE)) {
+		job_start(job);
+		return;
+	}
+	job_reply(job, kb_request_run(job->req, job->later));
+	job_answer(job);
+}
+
+static void
+on_writable(struct kb_exchange *ex)
+{
+	(void)ex; /* answers are written whole */
+}
+
+static void
+on_end(struct kb_exchange *ex, enum kb_end end)
+{
+	struct job *job = kb_ex_user(ex);
+
+	/* 499: the client left before it had an answer. */
+	job->status = kb_ex_status(ex);
+	if (end == KB_END_ABORTED && job->status == 0)
+		job->status = 499;
+	job->ex = NULL;
+	if (!job->running)
+		job_close(job);
+}
+
+static void
+on_refused(void *arg, const struct sockaddr_storage *peer, int status,
+    const char *request_id, const char *why)
+{
+	const struct sockaddr_in6 *in6 = (const void *)peer;
+	const struct sockaddr_in *in = (const void *)peer;
+	char text[INET6_ADDRSTRLEN] = "unknown";
+
+	(void)arg;
+	if (peer->ss_family == AF_INET)
+		inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text));
+	else if (peer->ss_family == AF_INET6)
+		inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text));
+	kb_access_refused(text, status, request_id, why);
+}
+
+static const struct kb_server_ops ops = {
+	.on_request = on_request,
+	.on_body = on_body,
+	.on_body_end = on_body_end,
+	.on_writable = on_writable,
+	.on_end = on_end,
+	.on_refused = on_refused,
+};
+
+/* ---- stopping
+ * -------------------------------------------------------------------------- */
+
+static void
+on_drained(void *arg)
+{
+	struct serving *sv = arg;
+
+	event_base_loopbreak(sv->base);
+}
+
+static void
+stop(struct serving *sv)
+{
+	if (sv->stopping)
+		return;
+	sv->stopping = true;
+	atomic_store(&sv->rt->draining, true);
+	kb_info(NULL, "draining", KB_N("limitMs", sv->rt->common.drain_ms));
+	kb_server_drain(sv->server, sv->rt->common.drain_ms, on_drained, sv);
+}
+
+static void
+on_stop_signal(evutil_socket_t signal, short what, void *arg)
+{
+	struct serving *sv = arg;
+
+	(void)signal;
+	(void)what;
+	if (sv->child > 0)
+		kill(sv->child, SIGTERM);
+	if (sv->stopping) {
+		kb_warn(NULL, "told twice to stop: leaving at once", KB_END);
+		_exit(1);
+	}
+	stop(sv);
+}
+
+static void
+on_reload_signal(evutil_socket_t signal, short what, void *arg)
+{
+	struct serving *sv = arg;
+	const struct kb_service *service = sv->rt->app.service;
+
+	(void)signal;
+	(void)what;
+	if (service->reload != NULL)
+		service->reload(&sv->rt->app);
+}
+
+/* The shell's way to tell an end by a signal: 128 + its number. */
+static int
+status_of(int wait_status)
+{
+	return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status)
+				      : 128 + WTERMSIG(wait_status);
+}
+
+static void
+on_child_signal(evutil_socket_t signal, short what, void *arg)
+{
+	struct serving *sv = arg;
+	int wait_status;
+
+	(void)signal;
+	(void)what;
+	if (sv->child <= 0 ||
+	    waitpid(sv->child, &wait_status, WNOHANG) != sv->child)
+		return;
+	sv->child = 0;
+	sv->status = status_of(wait_status);
+	stop(sv);
+}
+
+static void
+watch_signal(struct serving *sv, int number, event_callback_fn fn)
+{
+	struct event *ev = evsignal_new(sv->base, number, fn, sv);
+
+	if (ev == NULL || event_add(ev, NULL) != 0)
+		kb_fatal("cannot watch signal %d", number);
+	sv->signals[sv->n_signals++] = ev;
+}
+
+/* ---- the whole
+ * ----------------------------------------------------------------------------
+ */
+
+/* As many descriptors as the system lets us have. */
+static void
+raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static struct event_base *
+base_new(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base;
+
+	/* One thread a base: no locks. */
+	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+	base = event_base_new_with_config(config);
+	event_config_free(config);
+	if (base == NULL)
+		kb_fatal("cannot make an event loop");
+	return base;
+}
+
+static void
+serving_open(struct serving *sv, int fd)
+{
+	struct kb_server_conf conf = {
+		.ops = &ops,
+		.arg = sv,
+		.always = kb_security_lines,
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	raise_descriptors();
+	sv->base = conf.base = base_new();
+	watch_signal(sv, SIGTERM, on_stop_signal);
+	watch_signal(sv, SIGINT, on_stop_signal);
+	watch_signal(sv, SIGHUP, on_reload_signal);
+	watch_signal(sv, SIGCHLD, on_child_signal);
+	sv->pool = kb_pool_new(sv->base, (unsigned)sv->rt->common.workers,
+	    (unsigned)sv->rt->common.queue + SPARE_QUEUE);
+	kb_background_start(sv->rt);
+	sv->server = kb_server_new(&conf);
+	kb_server_listen(sv->server, fd);
+}
+
+static void
+serving_close(struct serving *sv)
+{
+	kb_pool_free(sv->pool);
+	kb_server_free(sv->server);
+	for (size_t i = 0; i < sv->n_signals; i++)
+		event_free(sv->signals[i]);
+	event_base_free(sv->base);
+}
+
+int
+kb_serve(struct kb_runtime *rt, int fd, int child)
+{
+	struct serving sv = { .rt = rt, .child = child };
+
+	serving_open(&sv, fd);
+	kb_info(NULL, "listening", KB_S("address", rt->common.listen),
+	    KB_N("port", kb_listen_port(fd)),
+	    KB_N("workers", rt->common.workers));
+	/* The command may have ended before its signal was watched. */
+	event_active(sv.signals[3], EV_SIGNAL, 1);
+	event_base_dispatch(sv.base);
+	serving_close(&sv);
+	kb_info(NULL, "stopped", KB_END);
+	return sv.status;
+}
