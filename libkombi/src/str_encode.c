@@ -77,7 +77,7 @@ encode64(struct kb_arena *a, const char *alphabet, const void *data, size_t n)
 		unsigned second = n > 1 ? p[1] : 0;
 
 		*q++ = alphabet[p[0] >> 2];
-		*q++ = alphabet[(p[0] & 3) << 4 | second >> 4];
+		*q++ = alphabet[(p[0] & 3U) << 4 | second >> 4];
 		if (n > 1)
 			*q++ = alphabet[(second & 15) << 2];
 	}

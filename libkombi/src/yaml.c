@@ -11,6 +11,8 @@
 
 #include <kombi/str.h>
 
+#include "utf8.h"
+
 #define DEPTH_MAX 32
 
 static const struct kb_yaml_limits usual = {
@@ -26,6 +28,7 @@ struct anchor {
 
 struct reader {
 	struct kb_arena *arena;
+	struct kb_slice text;
 	yaml_parser_t parser;
 	yaml_event_t event; /* the one at hand */
 	bool has_event;
@@ -63,17 +66,49 @@ fail_here(struct reader *r, const char *what)
 	return fail_mark(r, &r->event.start_mark, what);
 }
 
+/* At a byte of the text; columns count characters. */
+static bool
+fail_byte(struct reader *r, size_t at, const char *what)
+{
+	unsigned line = 1, column = 1;
+	size_t i;
+
+	for (i = 0; i < at && i < r->text.len; i++) {
+		if (r->text.ptr[i] == '\n') {
+			line++;
+			column = 1;
+		} else if (((unsigned char)r->text.ptr[i] & 0xc0) != 0x80) {
+			column++;
+		}
+	}
+	return fail_at(r, line, column, what);
+}
+
+/* What libyaml found, at the place that a person has to change: a text that
+ * never ends is told where it began. */
+static bool
+fail_parser(struct reader *r)
+{
+	const yaml_parser_t *p = &r->parser;
+	const char *problem = p->problem ? p->problem : "cannot be read";
+	const char *context = p->context ? p->context : "";
+	bool scanning = kb_str_starts(context, "while scanning");
+
+	if (p->error == YAML_READER_ERROR)
+		return fail_byte(
+		    r, p->problem_offset, kb_strdup(r->arena, problem));
+	return fail_mark(r, scanning ? &p->context_mark : &p->problem_mark,
+	    kb_sprintf(
+		r->arena, "%s%s%s", problem, *context ? ", " : "", context));
+}
+
 static bool
 next_event(struct reader *r)
 {
 	if (r->has_event)
 		yaml_event_delete(&r->event);
 	r->has_event = yaml_parser_parse(&r->parser, &r->event) != 0;
-	if (r->has_event)
-		return true;
-	return fail_mark(r, &r->parser.problem_mark,
-	    r->parser.problem ? kb_strdup(r->arena, r->parser.problem)
-			      : "cannot be read");
+	return r->has_event ? true : fail_parser(r);
 }
 
 /* ---- nodes -----------------------------------------------------------------
@@ -440,42 +475,34 @@ read_document(struct reader *r)
 	return y;
 }
 
-/* Line and column of the first byte that is not UTF-8. */
-static const char *
-encoding_problem(struct kb_arena *a, const char *text, size_t len)
+static bool
+check_encoding(struct reader *r)
 {
-	struct reader r = { .arena = a };
-	unsigned line = 1, column = 1;
+	const unsigned char *text = (const unsigned char *)r->text.ptr;
 	size_t i = 0, n;
 
-	while (i < len) {
-		for (n = 1; n < 4 && i + n < len; n++)
-			if (kb_utf8_valid(text + i, n))
-				break;
-		if (!kb_utf8_valid(text + i, n))
-			break;
-		column = text[i] == '\n' ? 1 : column + 1;
-		line += text[i] == '\n';
+	while (i < r->text.len) {
+		n = utf8_step(text + i, r->text.len - i);
+		if (n == 0)
+			return fail_byte(r, i, "invalid UTF-8");
 		i += n;
 	}
-	fail_at(&r, line, column, "invalid UTF-8");
-	return r.why;
+	return true;
 }
 
 enum kb_err
 kb_yaml_parse_within(struct kb_arena *a, struct kb_slice text,
     const struct kb_yaml_limits *limits, struct kb_yaml **out, const char **why)
 {
-	struct reader r = { .arena = a, .limits = *limits };
+	struct reader r = { .arena = a, .text = text, .limits = *limits };
 
 	*out = NULL;
-	*why = NULL;
 	if (text.len > limits->text)
-		*why = kb_sprintf(a,
-		    "line 1, column 1: more than %zu bytes of text",
-		    limits->text);
-	else if (!kb_utf8_valid(text.ptr, text.len))
-		*why = encoding_problem(a, text.ptr, text.len);
+		fail_at(&r, 1, 1,
+		    kb_sprintf(a, "more than %zu bytes of text", limits->text));
+	else
+		check_encoding(&r);
+	*why = r.why;
 	if (*why)
 		return KB_INVALID;
 	if (!yaml_parser_initialize(&r.parser))
