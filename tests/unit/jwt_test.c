@@ -2,6 +2,7 @@
  * Tokens: our own HS256 ones by hand, and the attack corpus against the
  * whole way from the bytes to an identity.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -228,6 +229,95 @@ peeking_reads_claims_and_refuses_what_is_no_token(void **state)
 	kb_arena_free(a);
 }
 
+/* ---- published public-key tokens, from several threads --------------------*/
+
+#define RFC_PAYLOAD                                                            \
+	"eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxl" \
+	"LmNvbS9pc19yb290Ijp0cnVlfQ"
+
+static const char rfc_keys[] =
+    "{\"keys\":[{\"kty\":\"RSA\",\"kid\":\"a2\",\"n\":\"ofgWCuLjybRlzo0tZWJjN"
+    "iuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4"
+    "d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL"
+    "-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMT"
+    "BQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q"
+    "2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ\",\"e\":\"AQAB\"}]}";
+static const char rfc_ec_keys[] =
+    "{\"keys\":[{\"kty\":\"EC\",\"kid\":\"a3\",\"crv\":\"P-256\",\"x\":\"f83OJ"
+    "3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\"y\":\"x_FEzRu9m36HLN_tue659LN"
+    "pXW6pCyStikYjKIWI5a0\"}]}";
+/* RFC 7515 A.2 and A.3; they carry no kid, so each has a set of one key. */
+static const char rfc_rs256[] =
+    "eyJhbGciOiJSUzI1NiJ9." RFC_PAYLOAD
+    ".cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm"
+    "4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f"
+    "_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOL"
+    "n6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUT"
+    "I8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
+static const char rfc_es256[] = "eyJhbGciOiJFUzI1NiJ9." RFC_PAYLOAD
+				".DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-"
+				"F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxf"
+				"KTUJqPP3-Kg6NU1Q";
+
+struct verifier {
+	pthread_t thread;
+	struct kb_jwks *rsa, *ec;
+	int good;
+};
+
+static bool
+holds(struct kb_jwks *keys, const char *token)
+{
+	const struct kb_jwt_rules rules = { .issuer = "joe",
+		.leeway_s = (int64_t)1 << 40 };
+	struct kb_arena *a = kb_arena_new(0);
+	struct kb_jwt jwt;
+	const char *why;
+	bool unknown, good;
+
+	good = kb_jwt_verify(a, token, strlen(token), keys, &rules, &jwt, &why,
+		   &unknown) == KB_OK;
+	kb_arena_free(a);
+	return good;
+}
+
+static void *
+verify_often(void *arg)
+{
+	struct verifier *v = arg;
+
+	for (int i = 0; i < 25; i++)
+		v->good += holds(v->rsa, rfc_rs256) + holds(v->ec, rfc_es256) +
+		    !holds(v->rsa, rfc_es256) + !holds(v->ec, rfc_rs256);
+	return NULL;
+}
+
+static void
+the_rs256_and_es256_examples_of_rfc_7515_verify_in_any_thread(void **state)
+{
+	struct verifier v[4] = { 0 };
+	struct kb_jwks *rsa = NULL, *ec = NULL;
+	const char *why;
+
+	(void)state;
+	assert_int_equal(
+	    kb_jwks_parse(rfc_keys, strlen(rfc_keys), &rsa, &why), KB_OK);
+	assert_int_equal(
+	    kb_jwks_parse(rfc_ec_keys, strlen(rfc_ec_keys), &ec, &why), KB_OK);
+	for (size_t i = 0; i < KB_COUNT(v); i++) {
+		v[i].rsa = rsa;
+		v[i].ec = ec;
+		assert_int_equal(
+		    pthread_create(&v[i].thread, NULL, verify_often, &v[i]), 0);
+	}
+	for (size_t i = 0; i < KB_COUNT(v); i++) {
+		pthread_join(v[i].thread, NULL);
+		assert_int_equal(v[i].good, 100);
+	}
+	kb_jwks_unref(rsa);
+	kb_jwks_unref(ec);
+}
+
 /* ---- the corpus ----------------------------------------------------------*/
 
 /* Where our decision is not the corpus': "plan claim, else highest
@@ -420,6 +510,8 @@ main(void)
 		cmocka_unit_test(
 		    peeking_reads_claims_and_refuses_what_is_no_token),
 		cmocka_unit_test(without_keys_nobody_is_judged),
+		cmocka_unit_test(
+		    the_rs256_and_es256_examples_of_rfc_7515_verify_in_any_thread),
 		cmocka_unit_test(
 		    every_case_of_the_attack_corpus_comes_out_as_it_says),
 	};
