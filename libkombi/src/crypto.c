@@ -143,7 +143,7 @@ kb_hkdf_sha256(
 	const mbedtls_md_info_t *md = mbedtls_md_info_from_type(
 	    MBEDTLS_MD_SHA256);
 
-	assert(len <= 255 * KB_SHA256_SIZE);
+	assert(len <= (size_t)255 * KB_SHA256_SIZE);
 	must(mbedtls_hkdf(md, NULL, 0, key, key_len,
 		 (const unsigned char *)info, strlen(info), out, len),
 	    "HKDF");

@@ -21,7 +21,8 @@
 #define RSA_MAX_BYTES (RSA_MAX_BITS / 8)
 #define EXPONENT_MAX_BYTES 8
 #define COORDINATE 32
-#define POINT (1 + 2 * COORDINATE)
+#define TWO_COORDINATES ((size_t)2 * COORDINATE) /* a signature, a point */
+#define POINT (1 + TWO_COORDINATES)
 
 struct kb_pubkey {
 	enum kb_pubkey_kind kind;
@@ -82,7 +83,7 @@ static void
 warm(const struct kb_pubkey *k)
 {
 	unsigned char sig[RSA_MAX_BYTES] = { 0 };
-	size_t len = 2 * COORDINATE;
+	size_t len = TWO_COORDINATES;
 	bool verified;
 
 	if (k->kind == KB_PUBKEY_RSA)
@@ -210,7 +211,7 @@ p256_of_pk(mbedtls_pk_context *pk, const char **why)
 	int len = mbedtls_pk_write_pubkey_der(pk, der, sizeof(der));
 	const unsigned char *at;
 
-	if (len != sizeof(prefix) + 2 * COORDINATE)
+	if ((size_t)len != sizeof(prefix) + TWO_COORDINATES)
 		return refuse(NULL, why, "not a P-256 key");
 	at = der + sizeof(der) - (size_t)len; /* written from the end */
 	if (memcmp(at, prefix, sizeof(prefix)) != 0)
@@ -282,7 +283,7 @@ kb_pubkey_verify(const struct kb_pubkey *k, const void *data, size_t len,
 	mbedtls_pk_context *rsa = (mbedtls_pk_context *)(uintptr_t)&k->rsa;
 	unsigned char hash[KB_SHA256_SIZE];
 
-	if (k->kind == KB_PUBKEY_P256 && sig_len != 2 * COORDINATE)
+	if (k->kind == KB_PUBKEY_P256 && sig_len != TWO_COORDINATES)
 		return false;
 	if (k->kind == KB_PUBKEY_RSA && sig_len != mbedtls_pk_get_len(&k->rsa))
 		return false;

@@ -12,7 +12,7 @@
 #include <kombi/str.h>
 
 #define KEY_ID_LEN 8
-#define MAC_HEX (2 * KB_SHA256_SIZE)
+#define MAC_HEX ((size_t)2 * KB_SHA256_SIZE)
 /* Clocks of two machines may differ by this much. */
 #define SKEW_S 5
 /* prefix, time, method, callee, values: each with its line end */

@@ -19,7 +19,7 @@
 #include <kombi/time.h>
 
 #define TIMEOUT_MS 5000
-#define ANSWER_MAX (256 * 1024)
+#define ANSWER_MAX ((size_t)256 * 1024)
 #define FIRST_RETRY_MS 1000
 #define JITTER_PERCENT 25
 #define LONGEST_SLEEP_MS 3600000

@@ -12,7 +12,7 @@
 
 #include "jwks.h"
 
-#define TEXT_MAX (256 * 1024)
+#define TEXT_MAX ((size_t)256 * 1024)
 #define KEYS_MAX 64
 #define NUMBER_MAX 1024 /* base64url characters of a member of a key */
 
