@@ -135,8 +135,8 @@ check_machine() {
 }
 
 check_running() {
-  local name variable path inode pid fingerprint health file
-  while read -r name variable path; do
+  local name variable inode pid fingerprint health file
+  while read -r name variable; do
     [ -n "$name" ] || continue
     if read_process "$name"; then
       health=$(health_of "$name")

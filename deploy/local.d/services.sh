@@ -4,25 +4,23 @@ dev_audience=kombify
 dev_client=kombify-dev
 issuer() { printf 'http://127.0.0.1:%s' "$KOMBI_IDP_PORT"; }
 
-# Everything that runs: NAME PORT-VARIABLE PATH-THAT-ANSWERS-WHEN-READY.
+# Everything that runs, in the order of starting: NAME PORT-VARIABLE.
 process_table="
-postgres KOMBI_POSTGRES_PORT -
-redis KOMBI_REDIS_PORT -
-idp KOMBI_IDP_PORT /ready
-admin KOMBI_ADMIN_PORT /ready
-stackkits KOMBI_STACKKITS_PORT /ready
-sim KOMBI_SIM_PORT /ready
-stack KOMBI_STACK_PORT /ready
-gateway KOMBI_GATEWAY_PORT /ready"
+postgres KOMBI_POSTGRES_PORT
+redis KOMBI_REDIS_PORT
+idp KOMBI_IDP_PORT
+admin KOMBI_ADMIN_PORT
+stackkits KOMBI_STACKKITS_PORT
+sim KOMBI_SIM_PORT
+stack KOMBI_STACK_PORT
+gateway KOMBI_GATEWAY_PORT"
 
 # port_variable NAME
 port_variable() { awk -v name="$1" '$1 == name { print $2 }' <<<"$process_table"; }
 
-# The gateway keeps /ready to its internal listener.
 health_url() {
   local variable
   variable=$(port_variable "$1")
-  [ "$1" != gateway ] || variable=KOMBI_GATEWAY_ADMIN_PORT
   printf 'http://127.0.0.1:%s%s' "${!variable}" "$2"
 }
 
@@ -30,7 +28,8 @@ is_ready() {
   case $1 in
     postgres) postgres_ready ;;
     redis) redis_ready ;;
-    *) curl -fsS -m 2 -o "${2:-/dev/null}" "$(health_url "$1" /ready)" ;;
+    gateway) curl -fsS -m 2 "$(health_url gateway /health)" && curl -fsS -m 2 "http://127.0.0.1:$KOMBI_GATEWAY_ADMIN_PORT/health" ;;
+    *) curl -fsS -m 2 "$(health_url "$1" /ready)" ;;
   esac >/dev/null 2>&1
 }
 
@@ -91,8 +90,8 @@ start_service() {
 }
 
 check_ports() {
-  local name variable path
-  while read -r name variable path; do
+  local name variable
+  while read -r name variable; do
     [ -z "$name" ] || need_port "$name" "$variable"
   done <<<"$process_table"
   need_port gateway KOMBI_GATEWAY_ADMIN_PORT
@@ -133,9 +132,9 @@ health_of() {
 
 # Prints the table; false unless all are healthy.
 show_table() {
-  local name variable path pid fingerprint health colour all_healthy=true
+  local name variable pid fingerprint health colour address all_healthy=true
   printf '\n%s%-11s %-28s %-8s %s%s\n' "$bold" service address pid health "$plain"
-  while read -r name variable path; do
+  while read -r name variable; do
     [ -n "$name" ] || continue
     read_process "$name" || pid=-
     health=$(health_of "$name")

@@ -38,8 +38,8 @@ part_http() {
     if [ -z "$service" ]; then run_counted "$name" "$(interpreter_of "$file")" "$file"
     elif ! has_program "$service"; then skip "$name" "the service $service is not built"
     elif [ "$service" = admin ]; then
-      run_counted "$name" tests/support/with-postgres tests/support/captive admin "$(interpreter_of "$file") $root/$file"
-    else run_counted "$name" tests/support/captive "$service" "$(interpreter_of "$file") $root/$file"; fi
+      run_counted "$name" tests/support/with-postgres tests/support/captive admin "$root/$file"
+    else run_counted "$name" tests/support/captive "$service" "$root/$file"; fi
   done
   $found || skip http "there is no tests/http/*.sh or *.py"
 }
