@@ -16,6 +16,9 @@
 #include <kombi/str.h>
 #include <kombi/yaml.h>
 
+static const char
+    too_complex[] = "is too complex: judging it took more than is allowed";
+
 enum { MAX_OUTPUT = 1 << 20, WAIT_S = 10, MAX_WAITING = 32, MAX_WHY = 2000 };
 
 struct sk_judge {
@@ -121,7 +124,7 @@ run_cue(const struct sk_judge *j, struct kb_arena *a, const struct kb_child *c,
 		"GOMAXPROCS=2",
 		"LC_ALL=C.UTF-8",
 		kb_sprintf(
-		    a, "GOMEMLIMIT=%lldMiB", (long long)conf->memory_mb / 3),
+		    a, "GOMEMLIMIT=%lldMiB", (long long)conf->memory_mb / 5),
 		NULL,
 	};
 	struct kb_child child = *c;
@@ -215,6 +218,8 @@ read_report(struct kb_arena *a, const char *text, struct sk_verdict *out)
 		.warnings = findings_of(a, kb_json_get(report, "warnings")),
 		.info = info != NULL ? kb_json_print(a, info) : NULL,
 	};
+	out->too_complex = out->errors.n == 1 &&
+	    strcmp(out->errors.items[0].message, too_complex) == 0;
 	out->valid = kb_json_bool(report, "valid", false) && out->errors.n == 0;
 	return out->valid || out->errors.n > 0;
 }
@@ -271,6 +276,14 @@ report_text(struct kb_arena *a, const struct sk_findings *errors)
 	return text;
 }
 
+/* The Go runtime ends by itself when the address space is used up. */
+static bool
+out_of_memory(const struct kb_child_result *r)
+{
+	return r->end == KB_CHILD_EXITED && r->status == 2 &&
+	    strstr(r->err, "out of memory") != NULL;
+}
+
 /*
  * What the child's end means. KB_OK with *report; a document that costs more
  * than a judgement may cost is the document's fault.
@@ -286,9 +299,9 @@ weigh(struct kb_arena *a, const struct kb_child_result *r, const char **report,
 		*report = r->out;
 		return KB_OK;
 	}
-	if (r->end == KB_CHILD_CPU || r->end == KB_CHILD_OUTPUT) {
-		one_error(a, &v, "CONSTRAINT_VIOLATION",
-		    "is too complex: judging it took more than is allowed");
+	if (r->end == KB_CHILD_CPU || r->end == KB_CHILD_OUTPUT ||
+	    out_of_memory(r)) {
+		one_error(a, &v, "CONSTRAINT_VIOLATION", too_complex);
 		*report = report_text(a, &v.errors);
 		return KB_OK;
 	}

@@ -211,13 +211,15 @@ try_out(struct kb_arena *a, struct sk_judge *judge, const struct sk_kit *kit)
 	struct sk_verdict v;
 	const char *why = NULL;
 
-	if (sk_judge_missing(judge, a) != NULL)
+	if (judge == NULL || sk_judge_missing(judge, a) != NULL)
 		return NULL; /* /ready says so already */
 	if (sk_judge_manifest(judge, a, kit->folder, &why) != KB_OK)
 		return why;
 	if (sk_judge_document(judge, a, kit, kb_slice_of(probe), &v, &why) !=
 	    KB_OK)
 		return why;
+	if (v.too_complex)
+		return "judging the least document takes more than is allowed";
 	return NULL;
 }
 

@@ -68,7 +68,8 @@ struct sk_judge;
 
 /*
  * Reads every kit below `dir`. A broken kit is logged with the reason and
- * left out. `judge` tries each kit out, unless it has no cue. Never NULL.
+ * left out. `judge` tries each kit out, unless it is NULL or has no cue.
+ * Never NULL.
  */
 struct sk_registry *sk_registry_load(const char *dir, struct sk_judge *judge);
 void sk_registry_free(struct sk_registry *r);
@@ -110,6 +111,7 @@ struct sk_findings {
 
 struct sk_verdict {
 	bool valid;
+	bool too_complex; /* judging it was ended by a limit */
 	struct sk_findings errors, warnings;
 	const char *info; /* JSON text, or NULL */
 };
