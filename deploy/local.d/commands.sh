@@ -159,5 +159,7 @@ command_doctor() {
   check_machine
   check_tools
   check_running
-  [ $findings -eq 0 ] && say "nothing to complain about" || { say "$findings to look at"; exit 3; }
+  [ "$findings" -gt 0 ] || { say "nothing to complain about"; return; }
+  say "$findings to look at"
+  exit 3
 }
