@@ -73,9 +73,9 @@ struct kb_service {
 	 * the refusal. Called on the worker. NULL: such requests are refused.
 	 */
 	enum kb_err (*session)(struct kb_request *req, struct kb_slice token);
-	const struct kb_check *checks;               /* name NULL ends */
-	const struct kb_background *background;      /* name NULL ends */
-	void (*reload)(struct kb_app *app);          /* SIGHUP, or NULL */
+	const struct kb_check *checks;          /* name NULL ends */
+	const struct kb_background *background; /* name NULL ends */
+	void (*reload)(struct kb_app *app);     /* SIGHUP, or NULL */
 };
 
 int kb_service_main(const struct kb_service *service, int argc, char *argv[]);
