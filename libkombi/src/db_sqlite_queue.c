@@ -11,7 +11,7 @@
 #include <kombi/time.h>
 
 enum { BATCH_MOST = 64 };
-static const int64_t batch_ns = 5 * 1000000; /* no new member after that */
+static const int64_t batch_ns = 5000000; /* no new member after that */
 
 /* What the leader has run since BEGIN. */
 struct batch {
