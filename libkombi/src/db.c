@@ -5,7 +5,6 @@
  */
 #include "db_driver.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include <kombi/str.h>
@@ -16,6 +15,8 @@ static const struct {
 	const struct kb_db_driver *driver;
 } drivers[] = {
 	{ "sqlite:", &kb_db_sqlite },
+	{ "postgresql:", &kb_db_pgsql },
+	{ "postgres:", &kb_db_pgsql },
 };
 
 static const struct kb_db_driver *
@@ -45,7 +46,8 @@ kb_db_open(const struct kb_db_conf *conf, struct kb_db **out)
 	enum kb_err err;
 
 	if (driver == NULL) {
-		kb_error(NULL, "the database URL must begin with sqlite:");
+		kb_error(NULL,
+		    "the database URL must begin with sqlite: or postgresql:");
 		return KB_INTERNAL;
 	}
 	err = driver->open(conf, &db);

@@ -27,6 +27,8 @@
 struct fixture {
 	char dir[64]; /* temporary, "" if none */
 	char url[256];
+	struct kb_secret password;
+	const struct kb_migration *migrations;
 	struct kb_arena *arena;
 	struct kb_db *db;
 	struct kb_cx cx;
@@ -67,10 +69,12 @@ fixture_open(struct fixture *f)
 {
 	const struct kb_db_conf conf = {
 		.url = f->url,
-		.migrations = fixture_migrations,
+		.password = &f->password,
+		.migrations = f->migrations,
 	};
 
 	assert_int_equal(kb_db_open(&conf, &f->db), KB_OK);
+	assert_int_equal(kb_db_version(f->db), f->migrations ? 1 : 0);
 	f->arena = kb_arena_new(0);
 	f->cx = (struct kb_cx) { .arena = f->arena, .db = f->db };
 }
@@ -85,9 +89,18 @@ fixture_close(struct fixture *f)
 }
 
 static inline struct fixture *
-fixture_sqlite(void)
+fixture_new(void)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
+
+	f->migrations = fixture_migrations;
+	return f;
+}
+
+static inline struct fixture *
+fixture_sqlite(void)
+{
+	struct fixture *f = fixture_new();
 
 	fixture_dir(f);
 	snprintf(f->url, sizeof(f->url), "sqlite:%s/data.db", f->dir);
@@ -104,6 +117,7 @@ fixture_free(struct fixture *f)
 		fixture_close(f);
 	if (f->dir[0] != '\0')
 		fixture_remove(f);
+	kb_secret_free(&f->password);
 	free(f);
 }
 
@@ -140,11 +154,13 @@ things_count(struct kb_cx *cx)
 static inline void
 fixture_quiet(void)
 {
-	kb_log_init("test", KB_DEBUG);
-	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	static int null = -1;
 
-	if (getenv("KOMBI_TEST_LOG") == NULL)
-		kb_log_fd(null);
+	if (null < 0) {
+		null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+		kb_log_init("test", KB_DEBUG);
+	}
+	kb_log_fd(getenv("KOMBI_TEST_LOG") == NULL ? null : 1);
 }
 
 #endif

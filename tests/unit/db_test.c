@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "pgsql.h"
+
 struct thing {
 	const char *id;
 	int64_t n;
@@ -516,11 +518,35 @@ open_file(void **state)
 static int
 open_memory(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
+	struct fixture *f = fixture_new();
 
 	snprintf(f->url, sizeof(f->url), "sqlite::memory:");
 	fixture_open(f);
 	*state = f;
+	return 0;
+}
+
+static struct pgsql server;
+
+static int
+open_pgsql(void **state)
+{
+	struct fixture *f = fixture_new();
+
+	assert_true(pgsql_init(&server));
+	snprintf(f->url, sizeof(f->url), "postgresql://kombi@/postgres?host=%s",
+	    server.dir);
+	kb_secret_set(&f->password, PGSQL_PASSWORD, strlen(PGSQL_PASSWORD));
+	fixture_open(f);
+	*state = f;
+	return 0;
+}
+
+static int
+shut_pgsql(void **state)
+{
+	fixture_free(*state);
+	pgsql_free(&server);
 	return 0;
 }
 
@@ -554,6 +580,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = { TESTS(cmocka_unit_test) };
+	const char *why = pgsql_find(&server);
 	int failed = 0;
 
 	fixture_quiet();
@@ -561,5 +588,10 @@ main(void)
 	    "sqlite file", tests, open_file, shut);
 	failed += cmocka_run_group_tests_name(
 	    "sqlite memory", tests, open_memory, shut);
+	if (why != NULL)
+		print_message("skipped for PostgreSQL: %s\n", why);
+	else
+		failed += cmocka_run_group_tests_name(
+		    "postgresql", tests, open_pgsql, shut_pgsql);
 	return failed;
 }

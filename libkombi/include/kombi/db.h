@@ -203,6 +203,9 @@ typedef enum kb_err kb_tx_fn(struct kb_cx *cx, void *arg);
  * outside of the database and its own arg, and must set its arg anew each
  * time. It must not begin a transaction on another database (two such could
  * wait for each other for ever), and use no cx but the one passed (asserted).
+ * On SQLite no other writer runs meanwhile; PostgreSQL's level is READ
+ * COMMITTED: lock what you decide by (SELECT … FOR UPDATE), or let one
+ * statement do both.
  * Nested calls join the outer one: if one of them fails, or any statement,
  * the whole is rolled back and returns that error, whatever fn returns.
  */
