@@ -246,6 +246,8 @@ check_head(struct kb_exchange *ex, const char **why)
 	*why = NULL;
 	if (h->method == KB_M_CONNECT || h->method == KB_M_TRACE)
 		return KB_METHOD;
+	if (h->method == KB_M_OTHER)
+		return KB_NOT_IMPLEMENTED;
 	if (!h->expect_continue && kb_http1_count(h, KB_H_EXPECT) > 0)
 		return KB_EXPECTATION;
 	err = kb_http_path(target, &ex->path, &ex->query, &authority);
@@ -297,6 +299,24 @@ begin(struct kb_exchange *ex)
 		kb_ex_refuse(ex, KB_END_ERROR, KB_TOO_LARGE, NULL);
 }
 
+/*
+ * A CR that no LF follows is wrong wherever it stands: a head with bare CRs
+ * for line ends is refused at once and not when its deadline has passed.
+ */
+static bool
+has_bare_cr(const struct kb_exchange *ex)
+{
+	const char *p = ex->in + ex->base, *end = ex->in + ex->in_len;
+
+	while ((p = memchr(p, '\r', (size_t)(end - p))) != NULL) {
+		if (++p == end)
+			return false;
+		if (*p != '\n')
+			return true;
+	}
+	return false;
+}
+
 /* False: more bytes are needed, or it is answered. */
 static bool
 head_step(struct kb_exchange *ex)
@@ -308,9 +328,13 @@ head_step(struct kb_exchange *ex)
 		return false;
 	switch (kb_http1_parse(&ex->head, ex->in + ex->base,
 	    ex->in_len - ex->base, &ex->server->limits.http1, &err, &why)) {
-	case KB_HTTP1_MORE: return false;
 	case KB_HTTP1_DONE: begin(ex); return true;
-	default: break;
+	case KB_HTTP1_BAD: break;
+	case KB_HTTP1_MORE:
+		if (!has_bare_cr(ex))
+			return false;
+		err = KB_MALFORMED;
+		why = "a bare CR";
 	}
 	kb_ex_refuse(ex, KB_END_ERROR, err, why);
 	return false;
