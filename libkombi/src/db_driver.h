@@ -109,6 +109,9 @@ extern const struct kb_db_driver kb_db_pgsql;
 enum kb_err
 kb_migrate(struct kb_cx *cx, const struct kb_migration *migrations) KB_MUSTUSE;
 
+/* Counts a COMMIT that took so long for so many transactions; db_metrics.c. */
+void kb_db_committed(struct kb_db *db, int64_t ns, uint64_t members);
+
 /* Milliseconds left until the deadline, `most` when there is none. */
 int64_t kb_cx_left_ms(const struct kb_cx *cx, int64_t most);
 

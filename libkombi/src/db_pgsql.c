@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include <kombi/str.h>
+#include <kombi/time.h>
 
 enum {
 	TRIES = 3,                 /* of a transaction that met another */
@@ -340,6 +341,7 @@ begin(struct kb_cx *cx, struct kb_db_conn **conn)
 static enum kb_err
 commit(struct pgsql_conn *c, struct kb_cx *cx)
 {
+	int64_t start = kb_mono_ns();
 	PGresult *r = NULL;
 	enum kb_err err = pgsql_answer(
 	    c, cx, "COMMIT", PQsendQuery(c->h, "COMMIT"), &r);
@@ -347,6 +349,8 @@ commit(struct pgsql_conn *c, struct kb_cx *cx)
 	if (!err && !kb_str_eq(PQcmdStatus(r), "COMMIT"))
 		err = KB_UNAVAILABLE;
 	PQclear(r);
+	if (!err)
+		kb_db_committed(cx->db, kb_mono_ns() - start, 1);
 	return err;
 }
 
@@ -403,10 +407,6 @@ transaction(struct kb_cx *cx, kb_tx_fn *fn, void *arg)
 	for (int i = 1; again && i < TRIES; i++) {
 		pgsql_step_aside(cx->db);
 		err = try_once(cx, fn, arg, &again);
-	}
-	if (!err) {
-		atomic_fetch_add(&cx->db->stats.transactions, 1);
-		atomic_fetch_add(&cx->db->stats.commits, 1);
 	}
 	return err;
 }

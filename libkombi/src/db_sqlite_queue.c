@@ -176,7 +176,8 @@ static void
 batch_commit(struct sqlite_db *db, struct batch *b)
 {
 	enum kb_err err;
-	uint_fast64_t n = 0;
+	uint64_t n = 0;
+	int64_t start = kb_mono_ns();
 
 	if (!b->open)
 		return;
@@ -190,10 +191,8 @@ batch_commit(struct sqlite_db *db, struct batch *b)
 		w->err = err;
 		n++;
 	}
-	if (err)
-		return;
-	atomic_fetch_add(&db->base.stats.commits, 1);
-	atomic_fetch_add(&db->base.stats.transactions, n);
+	if (!err)
+		kb_db_committed(&db->base, kb_mono_ns() - start, n);
 }
 
 static void
