@@ -72,10 +72,10 @@ class Screen:
         shown = "" if body is None else " " + self.short(body)
         self.line("36", f"  > {method} {target}{shown}")
 
-    def answered(self, answer, ms):
+    def answered(self, answer, ms=None):
         kind = answer.header("content-type") or ""
         text = self.short(answer.body.decode(errors="replace")) if "json" in kind else f"{len(answer.body)} bytes of {kind or 'nothing'}"
-        self.line("32" if answer.status < 400 else "33", f"  < {answer.status} {text}  ({ms:.0f} ms)")
+        self.line("32" if answer.status < 400 else "33", f"  < {answer.status} {text}{'' if ms is None else f'  ({ms:.0f} ms)'}")
 
     def note(self, text):
         self.line("2", f"    {text}")
@@ -127,7 +127,7 @@ class MainJob:
             value = self.data(answer, 200, {"id": str, "status": str}, what)
             if done(value):
                 self.screen.asked("GET", target, None)
-                self.screen.answered(answer, 0)
+                self.screen.answered(answer)
                 return value
             expect(time.monotonic() < deadline, f"{what} is still '{value['status']}' after {seconds} s")
             time.sleep(0.05)
