@@ -21,6 +21,7 @@
 #define TIMEOUT_MS 5000
 #define ANSWER_MAX ((size_t)256 * 1024)
 #define FIRST_RETRY_MS 1000
+#define BREATH_MS 1000 /* between any two fetches */
 #define JITTER_PERCENT 25
 #define LONGEST_SLEEP_MS 3600000
 
@@ -40,6 +41,7 @@ struct kb_issuer {
 	unsigned char print[KB_SHA256_SIZE]; /* of its text */
 	int64_t good_ms;                     /* when it was fetched */
 	int64_t tried_ms, next_ms;
+	int64_t asked_ms;  /* last fetch that an unknown kid asked for */
 	unsigned failures; /* in a row */
 };
 
@@ -148,11 +150,23 @@ retry_ms(const struct kb_issuer *i)
 	return ms < i->min_refetch_ms ? ms : i->min_refetch_ms;
 }
 
-/* With the lock held. */
+static int64_t
+later(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/*
+ * With the lock held. What limits unknown kids is the last time that one was
+ * heard, not the last fetch: a key published just after a fetch is found soon.
+ */
 static int64_t
 due_ms(const struct kb_issuer *i)
 {
-	int64_t soon = i->tried_ms + i->min_refetch_ms;
+	int64_t breath = i->min_refetch_ms < BREATH_MS ? i->min_refetch_ms
+						       : BREATH_MS;
+	int64_t soon = later(
+	    i->asked_ms + i->min_refetch_ms, i->tried_ms + breath);
 
 	return i->wanted && soon < i->next_ms ? soon : i->next_ms;
 }
@@ -208,8 +222,10 @@ refresh(struct kb_issuer *i)
 	struct kb_slice text = { NULL, 0 };
 	const char *problem;
 
-	i->wanted = false;
 	i->tried_ms = kb_mono_ms();
+	if (i->wanted)
+		i->asked_ms = i->tried_ms;
+	i->wanted = false;
 	pthread_mutex_unlock(&i->lock);
 	problem = fetch_keys(i, a, &text, &keys);
 	pthread_mutex_lock(&i->lock);
@@ -277,6 +293,7 @@ kb_issuer_start(const struct kb_issuer_conf *conf)
 	i->max_stale_ms = or_default(conf->max_stale_ms, 86400000);
 	i->log.fields[0] = KB_S("issuer", i->issuer);
 	i->next_ms = kb_mono_ms();
+	i->asked_ms = i->next_ms - i->min_refetch_ms;
 	pthread_mutex_init(&i->lock, NULL);
 	init_wake(&i->wake);
 
