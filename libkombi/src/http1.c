@@ -103,15 +103,55 @@ kb_method_of(const char *s, size_t len)
 	return KB_M_OTHER;
 }
 
-enum kb_header_id
-kb_header_id(const char *name, size_t len)
+/*
+ * A token against a known name of the same length, which has letters and
+ * dashes only: setting 0x20 makes no other token byte one of those.
+ */
+static inline bool
+is_name(const char *s, const char *known, size_t len)
+{
+	const uint64_t lower = UINT64_C(0x2020202020202020);
+	uint64_t a, b;
+	size_t i = 0;
+
+	for (; i + 8 <= len; i += 8) {
+		memcpy(&a, s + i, 8);
+		memcpy(&b, known + i, 8);
+		if ((a | lower) != b)
+			return false;
+	}
+	for (; i < len; i++)
+		if ((s[i] | 0x20) != known[i])
+			return false;
+	return true;
+}
+
+static enum kb_header_id
+id_of_token(const char *name, size_t len)
 {
 	if (len >= KB_COUNT(headers_by_length))
 		return KB_H_OTHER;
 	for (const uint8_t *id = headers_by_length[len]; *id; id++)
-		if (kb_http1_same(name, header_names[*id], len))
+		if (is_name(name, header_names[*id], len))
 			return (enum kb_header_id)(*id);
 	return KB_H_OTHER;
+}
+
+static bool
+is_token(struct kb_slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (!kb_http1_is_token(s.ptr[i]))
+			return false;
+	return s.len > 0;
+}
+
+enum kb_header_id
+kb_header_id(const char *name, size_t len)
+{
+	struct kb_slice s = { name, len };
+
+	return is_token(s) ? id_of_token(name, len) : KB_H_OTHER;
 }
 
 void
@@ -152,13 +192,23 @@ malformed(struct input *in, const char *why)
 typedef uint8_t bytes16 __attribute__((vector_size(16)));
 typedef uint64_t words2 __attribute__((vector_size(16)));
 
+/* Bytes under 0x20 and DEL, HTAB among them. */
 static inline bytes16
 controls16(const char *p)
 {
 	bytes16 v;
 
 	memcpy(&v, p, sizeof(v));
-	return (bytes16)(((v < 0x20) & (v != '\t')) | (v == 0x7f));
+	return (bytes16)((v < 0x20) | (v == 0x7f));
+}
+
+static bool
+has_control_slow(const char *p, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (kb_http1_is_control(p[i]))
+			return true;
+	return false;
 }
 
 /* Does the line hold control bytes? HTAB is none. */
@@ -169,17 +219,13 @@ has_control(const char *p, size_t len)
 	words2 words;
 	size_t i;
 
-	if (len < 16) {
-		for (i = 0; i < len; i++)
-			if (kb_http1_is_control(p[i]))
-				return true;
-		return false;
-	}
+	if (len < 16)
+		return has_control_slow(p, len);
 	for (i = 0; i + 16 <= len; i += 16)
 		found |= controls16(p + i);
 	found |= controls16(p + len - 16);
 	words = (words2)found;
-	return (words[0] | words[1]) != 0;
+	return (words[0] | words[1]) != 0 && has_control_slow(p, len);
 }
 
 static struct kb_slice
@@ -196,15 +242,6 @@ static bool
 same(struct kb_slice s, const char *lower)
 {
 	return s.len == strlen(lower) && kb_http1_same(s.ptr, lower, s.len);
-}
-
-static bool
-is_token(struct kb_slice s)
-{
-	for (size_t i = 0; i < s.len; i++)
-		if (!kb_http1_is_token(s.ptr[i]))
-			return false;
-	return s.len > 0;
 }
 
 /* ---- start lines ------------------------------------------------------- */
@@ -417,7 +454,7 @@ read_field(struct kb_http1_head *h, struct input *in, const char *p, size_t len)
 	f->name_len = (uint16_t)name;
 	f->value = (uint32_t)(value.ptr - in->buf);
 	f->value_len = (uint16_t)value.len;
-	f->id = (uint16_t)kb_header_id(p, name);
+	f->id = (uint16_t)id_of_token(p, name);
 	if (!take_field(h, in, (enum kb_header_id)f->id, value))
 		return false;
 	h->n_fields++;

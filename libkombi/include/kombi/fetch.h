@@ -27,7 +27,7 @@ struct kb_fetch {
 	const char *content_type; /* with a body; NULL: application/json */
 	const char *unix_socket;  /* connect there instead; NULL */
 	int64_t timeout_ms;       /* total; 0: 10,000 */
-	size_t max_answer;        /* bytes; 0: 1 MiB */
+	size_t max_answer;        /* bytes, for a sink too; 0: 1 MiB */
 	int retries; /* of safe methods, on connect failure: with back-off */
 	const char *request_id; /* sent as X-Request-ID; NULL */
 	/* Answers written as they come instead of kept, or NULL. False stops.
@@ -47,15 +47,19 @@ struct kb_fetched {
 };
 
 /*
- * KB_OK for any HTTP answer, whatever its status. KB_UNAVAILABLE: no
- * connection; KB_TIMEOUT; KB_TOO_LARGE; KB_FORBIDDEN: the guard refused.
- * Connections are reused per thread.
+ * KB_OK for any HTTP answer, whatever its status, and when the sink stopped.
+ * KB_UNAVAILABLE: no connection, or no complete answer; KB_TIMEOUT;
+ * KB_TOO_LARGE; KB_FORBIDDEN: the guard refused the address or the scheme;
+ * KB_INVALID: URL, method or header that cannot be sent (a user name in the
+ * URL is refused too). Connections are reused per thread and reach. Failures
+ * are logged, with the host alone of the URL.
  */
 enum kb_err kb_fetch(struct kb_arena *a, const struct kb_log *log,
     const struct kb_fetch *f, struct kb_fetched *out) KB_MUSTUSE;
 
 /* True for addresses that are global unicast (RFC 6890 tables), IPv4-mapped
- * and NAT64 forms looked through. */
+ * and NAT64 forms looked through; 6to4 and Teredo are not, nor are the
+ * addresses of cloud platforms' metadata. */
 struct sockaddr;
 bool kb_address_is_global(const struct sockaddr *sa);
 

@@ -89,10 +89,11 @@ struct kb_http1_field {
 struct kb_http1_head {
 	/* start line */
 	bool response;
-	uint8_t minor;               /* HTTP/1.0 or 1.1 */
-	uint16_t status;             /* response: 100..599 */
-	enum kb_method method;       /* request */
-	uint32_t start, method_len;  /* start line: 0, or 2 after an empty line */
+	uint8_t minor;         /* HTTP/1.0 or 1.1 */
+	uint16_t status;       /* response: 100..599 */
+	enum kb_method method; /* request */
+	uint32_t start,
+	    method_len; /* start line: 0, or 2 after an empty line */
 	uint32_t target, target_len; /* request: verbatim */
 	/* fields */
 	uint16_t n_fields;
@@ -156,6 +157,9 @@ kb_http1_value(const struct kb_http1_field *f, const char *buf)
 bool kb_http1_has_token(struct kb_slice list, const char *token);
 
 /* ---- bodies ----------------------------------------------------------- */
+
+/* A length that is not known beforehand: chunked. */
+#define KB_LENGTH_STREAM UINT64_MAX
 
 enum kb_body_kind {
 	KB_BODY_NONE,

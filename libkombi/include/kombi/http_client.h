@@ -20,6 +20,7 @@ struct kb_client;
 struct kb_origin; /* one address with its pool of connections */
 struct kb_call;   /* one request in flight */
 
+/* Zero stands for the value named. */
 struct kb_client_conf {
 	struct event_base *base;
 	struct kb_http1_limits limits; /* of responses; head 64 KiB */
@@ -45,7 +46,12 @@ enum kb_call_error {
 	KB_CALL_BAD,     /* not HTTP, framing error, unasked 101 */
 };
 
-/* Callbacks run later, on the loop, never inside the starting call. */
+/*
+ * Callbacks run later, on the loop, never inside the starting call. All
+ * functions below may be called inside them, kb_call_cancel and starting
+ * another call too; only kb_client_free may not. During on_done and on_fail
+ * the functions of that call do nothing.
+ */
 struct kb_call_ops {
 	/* Final response head (1xx but 101 are dropped). `bytes` is its
 	 * buffer, valid during the call only. */
@@ -59,8 +65,8 @@ struct kb_call_ops {
 	 * Failed; the call is gone after it. `sent`: bytes of the request may
 	 * have reached the upstream; `answered`: response bytes came. A reused
 	 * connection found closed before any answer is retried inside once if
-	 * nothing was answered and the request was without body or nothing
-	 * was sent.
+	 * nothing was sent, or if the request has no body and an idempotent
+	 * method (RFC 9110 9.2.2).
 	 */
 	void (*on_fail)(struct kb_call *call, enum kb_call_error error,
 	    bool sent, bool answered);
@@ -78,22 +84,27 @@ struct kb_call_conf {
 	/* Body follows by kb_call_write: its size, KB_LENGTH_STREAM for
 	 * chunked (the engine makes the chunks), 0: none. */
 	uint64_t body_length;
-	int64_t connect_ms, write_ms, read_ms; /* between two I/O operations */
-	int64_t total_ms;                      /* 0: none */
-	bool upgrade;                          /* a 101 is welcome */
+	/* Between two I/O operations; 0: none. read_ms counts while the
+	 * request is complete and the answer not paused. */
+	int64_t connect_ms, write_ms, read_ms;
+	int64_t total_ms; /* 0: none */
+	bool upgrade;     /* a 101 is welcome */
 };
 
 struct kb_call *kb_call_start(const struct kb_call_conf *conf);
 void *kb_call_user(const struct kb_call *call);
 /* As kb_ex_write: false above high_water, bytes taken all the same. */
 bool kb_call_write(struct kb_call *call, const void *data, size_t len);
-void kb_call_end(struct kb_call *call);   /* the body is complete */
-void kb_call_pause(struct kb_call *call); /* stop reading the answer */
+/* The body is complete: as long as announced. In a tunnel: ends our side. */
+void kb_call_end(struct kb_call *call);
+/* Stop reading the answer: no on_body until resumed. (on_done may come, if
+ * all of it has been given out.) */
+void kb_call_pause(struct kb_call *call);
 void kb_call_resume(struct kb_call *call);
 /* No more callbacks; the connection is closed. */
 void kb_call_cancel(struct kb_call *call);
 /* After on_head with status 101: bytes flow both ways by on_body and
- * kb_call_write until one side ends. */
+ * kb_call_write until the upstream ends; deadlines but write_ms are off. */
 
 struct kb_origin_stats {
 	uint64_t connects, reused, failures;
