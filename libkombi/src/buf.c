@@ -89,7 +89,15 @@ kb_buf_add(struct kb_buf *b, const void *data, size_t len)
 void
 kb_buf_addc(struct kb_buf *b, char c)
 {
-	kb_buf_add(b, &c, 1);
+	char *p = kb_buf_reserve(b, 1);
+
+	if (!p) {
+		b->failed = true;
+		return;
+	}
+	p[0] = c;
+	p[1] = '\0';
+	b->len++;
 }
 
 void

@@ -12,6 +12,7 @@
 
 #include <kombi/str.h>
 
+#include "json_text.h"
 #include "utf8.h"
 
 /* Longer numbers are refused: cJSON reads them through 63 characters. */
@@ -142,8 +143,12 @@ scan_string(struct scan *s, bool *escaped)
 	*escaped = false;
 	s->pos++;
 	while (s->pos < s->len) {
-		unsigned char c = text[s->pos];
+		unsigned char c;
 
+		s->pos += json_plain(text + s->pos, s->len - s->pos);
+		if (s->pos == s->len)
+			break;
+		c = text[s->pos];
 		if (c == '"') {
 			s->pos++;
 			return true;

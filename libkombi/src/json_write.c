@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "json_text.h"
 #include "utf8.h"
 
 void
@@ -43,49 +44,66 @@ write_escape(struct kb_buf *b, unsigned char c, char escape)
 	kb_buf_add(b, out, escape == 'u' ? 6 : 2);
 }
 
-/* Length of the part at the front that can be copied as it is. */
-static size_t
-plain_run(const unsigned char *s, size_t len)
-{
-	size_t i = 0, n;
-
-	while (i < len) {
-		if (s[i] < 0x80) {
-			if (escape_of(s[i]))
-				break;
-			i++;
-			continue;
-		}
-		n = utf8_step(s + i, len - i);
-		if (n == 0)
-			break;
-		i += n;
-	}
-	return i;
-}
-
+/* The parts between quotes that cannot be copied in one go. */
 static void
-write_text(struct kb_buf *b, const char *text, size_t len)
+write_escaped(struct kb_buf *b, const unsigned char *s, size_t len)
 {
-	const unsigned char *s = (const unsigned char *)text;
 	size_t n;
 
-	kb_buf_addc(b, '"');
 	while (len > 0) {
-		n = plain_run(s, len);
-		kb_buf_add(b, s, n);
+		n = json_plain(s, len);
+		if (n == 0)
+			n = *s < 0x80 ? 0 : utf8_step(s, len);
+		if (n > 0) {
+			kb_buf_add(b, s, n);
+		} else {
+			n = 1;
+			if (*s < 0x80)
+				write_escape(b, *s, escape_of(*s));
+			else
+				kb_buf_add(b, "\xef\xbf\xbd", 3);
+		}
 		s += n;
 		len -= n;
-		if (len == 0)
-			break;
-		if (*s < 0x80)
-			write_escape(b, *s, escape_of(*s));
-		else
-			kb_buf_add(b, "\xef\xbf\xbd", 3);
-		s++;
-		len--;
 	}
-	kb_buf_addc(b, '"');
+}
+
+/* What stands round a text; '\0': nothing. */
+struct around {
+	char before, after;
+};
+
+/* Most texts need no escapes: then all of it is one reservation. */
+static void
+write_text(struct kb_buf *b, const char *text, size_t len, struct around with)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	size_t n = json_plain(s, len);
+	size_t room = n + 2 + (with.before != 0) + (with.after != 0);
+	char *start = kb_buf_reserve(b, room), *p = start;
+
+	if (!p) {
+		b->failed = true;
+		return;
+	}
+	if (with.before)
+		*p++ = with.before;
+	*p++ = '"';
+	if (n)
+		memcpy(p, s, n);
+	p += n;
+	if (n < len) {
+		kb_buf_commit(b, (size_t)(p - start));
+		write_escaped(b, s + n, len - n);
+		kb_buf_addc(b, '"');
+		if (with.after)
+			kb_buf_addc(b, with.after);
+		return;
+	}
+	*p++ = '"';
+	if (with.after)
+		*p++ = with.after;
+	kb_buf_commit(b, (size_t)(p - start));
 }
 
 /* Comma and member name in front of a value. */
@@ -93,16 +111,22 @@ static void
 write_front(struct kb_jsonw *w, const char *name)
 {
 	uint64_t bit = (uint64_t)1 << w->depth;
+	bool comma = (w->comma & bit) != 0;
 
 	assert(((w->objects & bit) != 0) == (name != NULL));
-	assert(w->depth > 0 || !(w->comma & bit));
-	if (w->comma & bit)
-		kb_buf_addc(w->buf, ',');
+	assert(w->depth > 0 || !comma);
 	w->comma |= bit;
-	if (!name)
-		return;
-	write_text(w->buf, name, strlen(name));
-	kb_buf_addc(w->buf, ':');
+	if (name)
+		write_text(w->buf, name, strlen(name),
+		    (struct around) { comma ? ',' : '\0', ':' });
+	else if (comma)
+		kb_buf_addc(w->buf, ',');
+}
+
+static void
+write_string(struct kb_jsonw *w, const char *text, size_t len)
+{
+	write_text(w->buf, text, len, (struct around) { '\0', '\0' });
 }
 
 static void
@@ -159,14 +183,14 @@ kb_w_str(struct kb_jsonw *w, const char *name, const char *v)
 		return;
 	}
 	write_front(w, name);
-	write_text(w->buf, v, strlen(v));
+	write_string(w, v, strlen(v));
 }
 
 void
 kb_w_slice(struct kb_jsonw *w, const char *name, struct kb_slice v)
 {
 	write_front(w, name);
-	write_text(w->buf, v.ptr, v.len);
+	write_string(w, v.ptr, v.len);
 }
 
 void
