@@ -204,6 +204,7 @@ static const char *const foreign[] = {
 	"KOMBI_BUILD_*",  /* deploy/local and CI */
 	"KOMBI_DATA_DIR", /* stack, sim */
 	"KOMBI_DEV_*",
+	"KOMBI_FUZZ_*",
 	"KOMBI_IDP_*",
 	"KOMBI_ISSUER",
 	"KOMBI_LOCAL_*",    /* deploy/local */

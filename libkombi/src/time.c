@@ -248,8 +248,8 @@ kb_rfc3339_parse(const char *s, int64_t *wall_ms)
 	ms = take_fraction(&s);
 	if (ms < 0 || !take_offset(&s, &offset) || *s != '\0')
 		return false;
-	*wall_ms = days_of(c) * 86400000 + (int64_t)(minutes - offset) * 60000 +
-	    seconds * 1000 + ms;
+	*wall_ms = days_of(c) * 86400000 + ((int64_t)minutes - offset) * 60000 +
+	    (int64_t)seconds * 1000 + ms;
 	return true;
 }
 
@@ -266,7 +266,7 @@ kb_http_date(int64_t wall_s, char out[30])
 	memcpy(out, "Thu, 00 Jan 0000 00:00:00 GMT", 30);
 	memcpy(out, names + 3 * (((days % 7) + 7) % 7), 3);
 	put_digits(out + 5, c.day, 2);
-	memcpy(out + 8, months + 3 * (c.month - 1), 3);
+	memcpy(out + 8, months + (ptrdiff_t)3 * (c.month - 1), 3);
 	put_digits(out + 12, c.year, 4);
 	put_digits(out + 17, rest / 3600, 2);
 	put_digits(out + 20, rest / 60 % 60, 2);

@@ -35,13 +35,13 @@ enum {
 
 struct kb_option {
 	enum kb_option_type type;
+	unsigned flags;    /* KB_OPT_REQUIRED … */
 	const char *name;  /* environment variable */
 	const char *alias; /* second accepted name, or NULL */
 	size_t offset;
 	const char *fallback;       /* default as text, NULL: none */
 	int64_t min, max;           /* INT; SECRET: min bytes */
 	const char *const *choices; /* ENUM: NULL-ended */
-	unsigned flags;
 	const char *help;
 	/* further check of a STR/URL/LIST value: NULL or what is wrong */
 	const char *(*check)(const char *value);
