@@ -1,0 +1,188 @@
+/* Members of a tenant: the rows of its own users table. */
+#include <string.h>
+
+#include <kombi/crypto.h>
+#include <kombi/str.h>
+#include <kombi/time.h>
+
+#include "stack.h"
+
+#define COLUMNS "id, email, name, role, sso_sub, token_key, disabled"
+#define ID_ALPHABET "0123456789abcdefghijklmnopqrstuvwxyz"
+#define ID_SIZE 15 /* as PocketBase's record ids */
+#define TOKEN_KEY_BYTES 32
+
+static const struct kb_col cols[] = {
+	KB_COL_STR(struct member, id),
+	KB_COL_STR(struct member, email),
+	KB_COL_STR(struct member, name),
+	KB_COL_STR(struct member, role),
+	KB_COL_STR(struct member, sub),
+	KB_COL_STR(struct member, token_key),
+	KB_COL_BOOL(struct member, disabled),
+	KB_COLS_END,
+};
+
+struct count {
+	int64_t n;
+};
+
+static const struct kb_col count_cols[] = {
+	KB_COL_INT(struct count, n),
+	KB_COLS_END,
+};
+
+static enum kb_err
+count_members(struct kb_cx *cx, int64_t *n)
+{
+	struct kb_rows rows = kb_query(cx, "SELECT count(*) FROM users");
+	struct count c = { 0 };
+	enum kb_err err = kb_rows_one(&rows, count_cols, &c);
+
+	*n = c.n;
+	return err;
+}
+
+/* Eight characters of time, seven at random: sorts by creation. */
+static const char *
+record_id(struct kb_arena *a)
+{
+	char *id = kb_arena_alloc(a, ID_SIZE + 1);
+	uint64_t time = (uint64_t)kb_wall_ms();
+	unsigned char random[ID_SIZE];
+
+	kb_random(random, sizeof(random));
+	for (int i = 7; i >= 0; i--, time /= 36)
+		id[i] = ID_ALPHABET[time % 36];
+	for (int i = 8; i < ID_SIZE; i++)
+		id[i] = ID_ALPHABET[random[i] % 36];
+	return id;
+}
+
+static const char *
+token_key(struct kb_arena *a)
+{
+	unsigned char random[TOKEN_KEY_BYTES];
+
+	kb_random(random, sizeof(random));
+	return kb_base64url(a, random, sizeof(random));
+}
+
+enum kb_err
+member_by_id(struct kb_cx *tenant, const char *id, struct member *m)
+{
+	struct kb_rows rows = kb_query(
+	    tenant, "SELECT " COLUMNS " FROM users WHERE id = $1", KB_TEXT(id));
+
+	return kb_rows_one(&rows, cols, m);
+}
+
+static enum kb_err
+member_by_sub(struct kb_cx *tenant, const char *sub, struct member *m)
+{
+	struct kb_rows rows = kb_query(tenant,
+	    "SELECT " COLUMNS " FROM users WHERE sso_sub = $1", KB_TEXT(sub));
+
+	return kb_rows_one(&rows, cols, m);
+}
+
+struct enter {
+	struct member *m;
+	int64_t max_users;
+	int64_t used;
+};
+
+static enum kb_err
+member_create(struct kb_cx *cx, struct enter *e)
+{
+	const char *now = kb_now_text(cx->arena);
+	struct member *m = e->m;
+	enum kb_err err = count_members(cx, &e->used);
+
+	if (err)
+		return err;
+	if (e->max_users >= 0 && e->used >= e->max_users)
+		return KB_QUOTA;
+	m->id = record_id(cx->arena);
+	m->role = e->used == 0 ? "admin" : "member";
+	m->token_key = token_key(cx->arena);
+	m->disabled = false;
+	return kb_exec(cx,
+	    "INSERT INTO users (" COLUMNS ", sso_provider, created, updated)"
+	    " VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $8)",
+	    KB_TEXT(m->id), KB_TEXT(m->email ? m->email : ""),
+	    KB_TEXT(m->name ? m->name : ""), KB_TEXT(m->role), KB_TEXT(m->sub),
+	    KB_TEXT(m->token_key), KB_TEXT("zitadel"), KB_TEXT(now));
+}
+
+/* What the identity provider says about a person wins over what we kept. */
+static enum kb_err
+member_refresh(struct kb_cx *cx, const struct member *said, struct member *kept)
+{
+	if (said->email != NULL)
+		kept->email = said->email;
+	if (said->name != NULL)
+		kept->name = said->name;
+	return kb_exec(cx,
+	    "UPDATE users SET email = $2, name = $3, updated = $4"
+	    " WHERE id = $1 AND (email <> $2 OR name <> $3)",
+	    KB_TEXT(kept->id), KB_TEXT(kept->email), KB_TEXT(kept->name),
+	    KB_TEXT(kb_now_text(cx->arena)));
+}
+
+static enum kb_err
+enter_tx(struct kb_cx *cx, void *arg)
+{
+	struct enter *e = arg;
+	struct member kept = { 0 };
+	enum kb_err err = member_by_sub(cx, e->m->sub, &kept);
+
+	if (err == KB_NOT_FOUND)
+		return member_create(cx, e);
+	if (err)
+		return err;
+	err = member_refresh(cx, e->m, &kept);
+	if (!err)
+		*e->m = kept;
+	return err;
+}
+
+enum kb_err
+member_enter(
+    struct kb_cx *tenant, struct member *m, int64_t max_users, int64_t *used)
+{
+	struct enter e = { .m = m, .max_users = max_users };
+	enum kb_err err = kb_transaction(tenant, enter_tx, &e);
+
+	*used = e.used;
+	return err;
+}
+
+enum kb_err
+members_list(struct kb_cx *tenant, struct kb_page *page,
+    struct member **rows_out, size_t *n)
+{
+	enum kb_err err = count_members(tenant, &page->total);
+	struct kb_rows rows;
+
+	if (err)
+		return err;
+	rows = kb_query(tenant,
+	    "SELECT " COLUMNS " FROM users ORDER BY id LIMIT $1 OFFSET $2",
+	    KB_INT(page->limit), KB_INT((page->page - 1) * page->limit));
+	return kb_rows_all(&rows, cols, sizeof(struct member), rows_out, n);
+}
+
+enum kb_err
+members_exist(struct kb_cx *tenant, const char *const *ids)
+{
+	struct member m;
+
+	for (; *ids != NULL; ids++) {
+		enum kb_err err = member_by_id(tenant, *ids, &m);
+
+		if (err)
+			return err == KB_NOT_FOUND ? KB_INVALID : err;
+	}
+	return KB_OK;
+}

@@ -1,0 +1,63 @@
+/*
+ * Table of contents of the stack service. Tenant routes exist twice: under
+ * the gateway's prefixes, where the gateway vouches for the caller, and under
+ * /tenant/{slug}, where the tenant's own session token does.
+ */
+#include "stack.h"
+
+#define TENANT_SLUG "/tenant/{slug}"
+#define ANYONE KB_TENANT(KB_ROLE_VIEWER)
+#define WRITER KB_TENANT(KB_ROLE_MEMBER)
+#define ADMIN KB_TENANT(KB_ROLE_ADMIN)
+
+extern const struct kb_rule stack_create_rules[], stack_patch_rules[];
+extern const struct kb_rule tenant_create_rules[], tenant_patch_rules[];
+
+/* clang-format off */
+#define TENANT_ROUTES(prefix) \
+	KB_GET(prefix "/v1/stacks", ANYONE, stacks_list, .summary = "Stacks that you may see", .returns = "200 A page of stacks"), \
+	KB_POST(prefix "/v1/stacks", WRITER, stacks_create, .body = stack_create_rules, .summary = "Create a stack from a kombination.yaml", .returns = "201 The stack"), \
+	KB_GET(prefix "/v1/stacks/{id}", ANYONE, stacks_get, .summary = "One stack", .returns = "200 The stack"), \
+	KB_GET(prefix "/v1/stacks/{id}/spec", ANYONE, stacks_spec, .summary = "The kombination.yaml, byte for byte", .returns = "200 YAML"), \
+	KB_PATCH(prefix "/v1/stacks/{id}", WRITER, stacks_patch, .body = stack_patch_rules, .summary = "Change a stack", .returns = "200 The stack"), \
+	KB_DELETE(prefix "/v1/stacks/{id}", WRITER, stacks_delete, .summary = "Delete a stack", .returns = "204 Deleted"), \
+	KB_POST(prefix "/v1/stacks/{id}/validate", WRITER, stacks_validate, .summary = "Validate the stack against its kit, as a job", .returns = "202 The job's id"), \
+	KB_GET(prefix "/v1/jobs", ANYONE, jobs_list, .summary = "Jobs, newest first; ?stackId= and ?status= filter", .returns = "200 A page of jobs"), \
+	KB_GET(prefix "/v1/jobs/{id}", ANYONE, jobs_get, .summary = "One job", .returns = "200 The job"), \
+	KB_GET(prefix "/v1/jobs/{id}/logs", ANYONE, jobs_logs, .summary = "Log lines after ?after=N, oldest first", .returns = "200 Lines and where to go on"), \
+	KB_POST(prefix "/v1/jobs/{id}/cancel", WRITER, jobs_cancel, .summary = "Cancel a job that has not ended", .returns = "200 The job"), \
+	KB_GET(prefix "/v1/tenant", ANYONE, tenant_current, .summary = "The tenant and your role in it", .returns = "200 The tenant"), \
+	KB_GET(prefix "/v1/tenant/usage", ANYONE, tenant_usage, .summary = "Quotas and what is used of them", .returns = "200 Usage by resource"), \
+	KB_GET(prefix "/v1/tenant/members", ANYONE, tenant_members, .summary = "Members of the tenant", .returns = "200 A page of members")
+/* clang-format on */
+
+const struct kb_route stack_routes[] = {
+	KB_POST("/api/internal/sso/exchange", KB_USER, sso_exchange,
+	    .flags = KB_RAW_BODY,
+	    .summary = "Enter a tenant: identity headers to session token",
+	    .returns = "200 Token, tenant, user"),
+
+	KB_POST("/api/internal/tenants", KB_SERVICE("admin"), tenants_create,
+	    .body = tenant_create_rules, .summary = "Provision a tenant",
+	    .returns = "201 The tenant"),
+	KB_GET("/api/internal/tenants/{slug}", KB_SERVICE("admin", "gateway"),
+	    tenants_get, .summary = "One tenant", .returns = "200 The tenant"),
+	KB_PATCH("/api/internal/tenants/{slug}", KB_SERVICE("admin"),
+	    tenants_patch, .body = tenant_patch_rules,
+	    .summary = "Change plan, limits or status",
+	    .returns = "200 The tenant"),
+	KB_DELETE("/api/internal/tenants/{slug}", KB_SERVICE("admin"),
+	    tenants_delete, .summary = "Mark a tenant deleted",
+	    .returns = "204 Deleted"),
+
+	TENANT_ROUTES(""),
+	TENANT_ROUTES(TENANT_SLUG),
+
+	KB_POST(TENANT_SLUG "/api/collections/users/auth-refresh", ANYONE,
+	    session_refresh, .flags = KB_RAW_BODY,
+	    .summary = "A fresh session token",
+	    .returns = "200 Token and record"),
+	KB_GET(TENANT_SLUG "/dashboard", KB_PUBLIC, session_dashboard,
+	    .summary = "Where a launch ends", .returns = "200 A page"),
+	KB_ROUTES_END,
+};

@@ -1,0 +1,123 @@
+/* The service's descriptor: options, start and stop, checks. */
+#include "stack_service.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "stack.h"
+
+const struct kb_option stack_options[] = {
+	KB_OPTION_STR(struct stack_config, data_dir, "KOMBI_DATA_DIR",
+	    .fallback = "./data",
+	    .help = "folder of platform.db and tenants/; made by the operator"),
+	KB_OPTION_URL(struct stack_config, stackkits_url, "STACKKITS_URL",
+	    .help = "base URL of the stackkits service; else from"
+		    " STACKKITS_SERVICE_HOST and _PORT"),
+	KB_OPTION_STR(struct stack_config, stackkits_host,
+	    "STACKKITS_SERVICE_HOST", .fallback = "127.0.0.1",
+	    .help = "host of the stackkits service"),
+	KB_OPTION_INT(struct stack_config, stackkits_port,
+	    "STACKKITS_SERVICE_PORT", .fallback = "8082", .min = 1,
+	    .max = 65535, .help = "port of the stackkits service"),
+	KB_OPTION_INT(struct stack_config, max_tenants, "KOMBI_MAX_TENANTS",
+	    .fallback = "0", .min = 0, .max = 100000,
+	    .help = "tenants of this instance; 0: 50 shared, 1 otherwise"),
+	KB_OPTION_INT(struct stack_config, session_s, "KOMBI_SESSION_SECONDS",
+	    .fallback = "432000", .min = 60, .max = 2592000,
+	    .help = "life of a session token"),
+	KB_OPTION_BOOL(struct stack_config, create_tenants,
+	    "KOMBI_SSO_CREATES_TENANTS", .fallback = "true",
+	    .help = "the first SSO exchange of an organisation makes its"
+		    " tenant; false: only admin provisions"),
+	KB_OPTION_INT(struct stack_config, tenant_idle_ms,
+	    "KOMBI_TENANT_IDLE_MS", .fallback = "600000", .min = 100,
+	    .max = 86400000,
+	    .help = "a tenant's database is closed when unused for so long"),
+	KB_OPTIONS_END,
+};
+
+int64_t
+stack_max_tenants(struct kb_app *app)
+{
+	int64_t configured = stack_config(app)->max_tenants;
+
+	if (configured > 0)
+		return configured;
+	return app->common->mode == KB_MODE_SAAS_SHARED ? 50 : 1;
+}
+
+static const char *
+database_url(const void *config, struct kb_arena *a)
+{
+	const struct stack_config *c = config;
+
+	return kb_sprintf(a, "sqlite:%s/platform.db", c->data_dir);
+}
+
+static char *
+stackkits_base(const struct stack_config *c)
+{
+	struct kb_arena *a = kb_arena_new(0);
+	char *url;
+
+	if (c->stackkits_url != NULL)
+		url = kb_xstrdup(c->stackkits_url);
+	else
+		url = kb_xstrdup(kb_sprintf(a, "http://%s:%lld",
+		    c->stackkits_host, (long long)c->stackkits_port));
+	kb_arena_free(a);
+	return url;
+}
+
+static enum kb_err
+start(struct kb_app *app, void **state)
+{
+	struct stack_state *s = kb_xalloc(sizeof(*s));
+	const struct stack_config *c = stack_config(app);
+
+	memset(s, 0, sizeof(*s));
+	s->tenancy = tenancy_new(c->data_dir, c->tenant_idle_ms);
+	s->stackkits = stackkits_base(c);
+	kb_uuid4(s->runner);
+	kb_pair_keys(&app->common->service_secret,
+	    &app->common->service_secret_next, "stack", "stackkits",
+	    &s->stackkits_keys);
+	kb_audit_set_sink(audit_store);
+	*state = s;
+	return KB_OK;
+}
+
+static void
+stop(struct kb_app *app)
+{
+	struct stack_state *s = stack_state(app);
+
+	tenancy_free(s->tenancy);
+	free(s->stackkits);
+	free(s);
+}
+
+static const struct kb_background background[] = {
+	{ "look-after", jobs_look_after },
+	{ "jobs", jobs_work },
+	{ "jobs-2", jobs_work },
+	{ "sweep", tenants_sweep },
+	{ NULL, NULL },
+};
+
+const struct kb_service stack_service = {
+	.name = "stack",
+	.title = "kombify stack: homelab control plane",
+	.port = 8080,
+	.options = stack_options,
+	.config_size = sizeof(struct stack_config),
+	.routes = stack_routes,
+	.database_url = database_url,
+	.migrations = stack_migrations,
+	.start = start,
+	.stop = stop,
+	.tenant = tenant_resolve,
+	.tenant_done = tenant_resolved_done,
+	.session = session_resolve,
+	.background = background,
+};

@@ -1,0 +1,113 @@
+/*
+ * The only door to a tenant's data: which tenant a request is about, whether
+ * the caller is a member of it, and as what.
+ */
+#include <string.h>
+
+#include <kombi/str.h>
+
+#include "session.h"
+#include "stack.h"
+
+#define TENANT_PREFIX "/tenant/{slug}"
+
+/* The path names the tenant, or the header does, or there is only the one
+ * that the caller entered last. */
+static enum kb_err
+find_tenant(struct kb_request *req, struct tenant *t)
+{
+	const char *slug = req->user.tenant;
+	enum kb_err err;
+
+	if (kb_str_starts(req->route->pattern, TENANT_PREFIX))
+		slug = kb_param(req, "slug");
+	if (slug == NULL || slug[0] == '\0') {
+		err = tenant_last_of(&req->cx, req->user.sub, t);
+		return err == KB_NOT_FOUND ? KB_TENANT_REQUIRED : err;
+	}
+	if (!kb_is_slug(slug))
+		return KB_TENANT_NOT_FOUND;
+	err = tenant_by_slug(&req->cx, slug, t);
+	return err == KB_NOT_FOUND ? KB_TENANT_NOT_FOUND : err;
+}
+
+static enum kb_err
+check_status(const struct tenant *t)
+{
+	if (strcmp(t->status, "active") == 0)
+		return KB_OK;
+	return strcmp(t->status, "suspended") == 0 ? KB_TENANT_FORBIDDEN
+						   : KB_TENANT_NOT_FOUND;
+}
+
+/* Opens the tenant's database and reads who the caller is in there. */
+static enum kb_err
+enter(struct kb_request *req, struct tenant_cx *tc, const char *user_id)
+{
+	struct tenancy *tenancy = stack_state(kb_app(req))->tenancy;
+	enum kb_err err = tenancy_acquire(
+	    tenancy, req->cx.arena, tc->row.slug, &tc->handle);
+
+	if (err)
+		return err;
+	tc->platform = req->cx;
+	req->cx.db = tenant_db(tc->handle);
+	req->tenant = tc;
+	err = member_by_id(&req->cx, user_id, &tc->user);
+	if (err)
+		return err == KB_NOT_FOUND ? KB_TENANT_FORBIDDEN : err;
+	if (tc->user.disabled)
+		return KB_TENANT_FORBIDDEN;
+	req->role = kb_tenant_role_of(tc->user.role);
+	return KB_OK;
+}
+
+enum kb_err
+tenant_resolve(struct kb_request *req)
+{
+	struct tenant_cx *tc = kb_new(req->cx.arena, struct tenant_cx);
+	struct mapping m;
+	enum kb_err err;
+
+	/* A session token resolved it already, with the same checks. */
+	if (req->tenant != NULL)
+		return KB_OK;
+	err = find_tenant(req, &tc->row);
+	if (err)
+		return err;
+	/*
+	 * Membership comes before status: who does not belong to a tenant
+	 * does not learn how it fares.
+	 */
+	err = mapping_get(&req->cx, req->user.sub, tc->row.id, &m);
+	if (err)
+		return err == KB_NOT_FOUND ? KB_TENANT_FORBIDDEN : err;
+	err = check_status(&tc->row);
+	if (err)
+		return err;
+	return enter(req, tc, m.user_id);
+}
+
+/* A session token names the member; its key proves the tenant. */
+enum kb_err
+session_enter(struct kb_request *req, struct tenant_cx *tc, const char *user_id)
+{
+	enum kb_err err = check_status(&tc->row);
+
+	if (err)
+		return err;
+	return enter(req, tc, user_id);
+}
+
+void
+tenant_resolved_done(struct kb_request *req)
+{
+	struct tenant_cx *tc = req->tenant;
+
+	if (tc == NULL)
+		return;
+	req->cx.db = tc->platform.db;
+	req->tenant = NULL;
+	if (tc->handle != NULL)
+		tenancy_release(stack_state(kb_app(req))->tenancy, tc->handle);
+}
