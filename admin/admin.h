@@ -1,0 +1,196 @@
+/*
+ * The admin service: canonical writer of the platform's PostgreSQL. What its
+ * files share; nobody else includes it.
+ */
+#ifndef ADMIN_H
+#define ADMIN_H
+
+#include <kombi/audit.h>
+#include <kombi/service.h>
+
+struct admin_config {
+	const char *database_url;
+	struct kb_secret database_password;
+	const char *stack_host;
+	int64_t stack_port;
+	const char *stack_public_url; /* NULL: none */
+	const char *sim_host;
+	int64_t sim_port;
+	const char *region; /* of the instance registered at start */
+};
+
+/* Times come out of PostgreSQL as RFC 3339 UTC text. */
+#define TIME_TEXT(column)                                                      \
+	"to_char(" column " AT TIME ZONE 'UTC',"                               \
+	" 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
+
+/* ---- users --------------------------------------------------------------- */
+
+struct user {
+	const char *id, *sub, *email, *name, *avatar_url;
+	const char *tenant_id, *role;
+	bool homelab_admin;
+	const char *created, *updated;
+};
+
+enum kb_err
+user_by_sub(struct kb_cx *cx, const char *sub, struct user *u) KB_MUSTUSE;
+/* Creates or brings up to date by sub; NULL members stay as they are.
+ * *created: it was not there before. */
+enum kb_err
+user_upsert(struct kb_cx *cx, struct user *u, bool *created) KB_MUSTUSE;
+enum kb_err users_page(struct kb_cx *cx, struct kb_page *page,
+    struct user **rows, size_t *n) KB_MUSTUSE;
+
+/* ---- instances ------------------------------------------------------------
+ */
+
+struct instance {
+	const char *id, *name, *region, *status, *mode;
+	const char *internal_endpoint, *public_endpoint;
+	int64_t max_tenants, current_tenants;
+	const char *health; /* of the newest check; "UNKNOWN" without one */
+	const char *created, *updated;
+};
+
+enum kb_err
+instances_all(struct kb_cx *cx, struct instance **rows, size_t *n) KB_MUSTUSE;
+enum kb_err
+instance_by_id(struct kb_cx *cx, const char *id, struct instance *i) KB_MUSTUSE;
+enum kb_err
+instance_insert(struct kb_cx *cx, const struct instance *i) KB_MUSTUSE;
+/*
+ * The emptiest ACTIVE shared instance that is not known to be unhealthy,
+ * locked until the transaction ends. KB_UNAVAILABLE: none has room.
+ */
+enum kb_err instance_pick(struct kb_cx *tx, struct instance *i) KB_MUSTUSE;
+enum kb_err instance_add_tenant(struct kb_cx *tx, const char *id) KB_MUSTUSE;
+/* Registers the instance that this installation came with, if there is no
+ * instance at all; else brings its endpoints up to date. */
+enum kb_err
+instance_register_local(struct kb_cx *cx, const struct instance *i) KB_MUSTUSE;
+
+struct health_check {
+	const char *id, *instance_id, *at, *status, *database, *api, *agents;
+	double cpu, memory, storage; /* percent; negative: unknown */
+};
+
+enum kb_err
+health_insert(struct kb_cx *cx, const struct health_check *h) KB_MUSTUSE;
+enum kb_err health_latest(struct kb_cx *cx, const char *instance_id,
+    int64_t limit, struct health_check **rows, size_t *n) KB_MUSTUSE;
+
+/* ---- tenants ---------------------------------------------------------------
+ */
+
+struct tenant {
+	const char *id, *slug, *name, *org, *instance_id, *plan, *status;
+	const char *subscription_status;
+	int64_t max_users, max_nodes;
+	const char *provisioned; /* NULL: its instance has not confirmed yet */
+	const char *internal_endpoint, *public_endpoint; /* of the instance */
+	const char *created, *updated;
+};
+
+/*
+ * Places the tenant on an instance and inserts it, with what the instance
+ * and sim must be told, in one transaction. KB_CONFLICT: slug or
+ * organisation taken; KB_UNAVAILABLE: no instance has room.
+ */
+enum kb_err tenant_create(
+    struct kb_cx *cx, struct tenant *t, const char *sim_url) KB_MUSTUSE;
+enum kb_err
+tenant_by_slug(struct kb_cx *cx, const char *slug, struct tenant *t) KB_MUSTUSE;
+enum kb_err tenants_by_org(struct kb_cx *cx, const char *org,
+    struct tenant **rows, size_t *n) KB_MUSTUSE;
+enum kb_err tenants_page(struct kb_cx *cx, struct kb_page *page,
+    struct tenant **rows, size_t *n) KB_MUSTUSE;
+enum kb_err tenants_of_user(struct kb_cx *cx, const char *sub,
+    struct tenant **rows, size_t *n) KB_MUSTUSE;
+/* The creator of a tenant becomes its homelab admin. */
+enum kb_err tenant_set_owner(
+    struct kb_cx *cx, const char *tenant_id, const char *sub) KB_MUSTUSE;
+
+/* ---- outbox
+ * ------------------------------------------------------------------ */
+
+struct letter {
+	const char *id, *callee, *method, *url, *body, *tenant_id;
+	int64_t attempts;
+};
+
+enum kb_err outbox_add(struct kb_cx *tx, const struct letter *l) KB_MUSTUSE;
+/* The oldest letter that is due, taken for a minute. KB_NOT_FOUND: none. */
+enum kb_err outbox_take(struct kb_cx *cx, struct letter *l) KB_MUSTUSE;
+enum kb_err outbox_sent(struct kb_cx *cx, const struct letter *l) KB_MUSTUSE;
+/* To be tried again after delay_s; final: never. */
+enum kb_err outbox_failed(struct kb_cx *cx, const struct letter *l,
+    const char *error, int64_t delay_s, bool final) KB_MUSTUSE;
+/* kb_background.run */
+int64_t outbox_work(struct kb_app *app, struct kb_cx *cx);
+
+/* ---- catalog
+ * ------------------------------------------------------------------ */
+
+struct tool {
+	const char *id, *name, *slug, *description, *docker_image, *website;
+	const char *github_url, *category, *subcategory, *tags, *status;
+	const char *latest_version;
+	int64_t rating; /* 0: none */
+};
+
+struct category {
+	const char *id, *slug, *name, *parent;
+	int64_t tools;
+};
+
+struct tool_filter {
+	const char *category; /* slug; NULL: any */
+	const char *search;   /* part of name or description; NULL: any */
+};
+
+/* Published tools: official and experimental ones. */
+enum kb_err tools_published(struct kb_cx *cx, const struct tool_filter *f,
+    struct kb_page *page, struct tool **rows, size_t *n) KB_MUSTUSE;
+enum kb_err
+categories_all(struct kb_cx *cx, struct category **rows, size_t *n) KB_MUSTUSE;
+
+/* ---- the service
+ * --------------------------------------------------------------- */
+
+struct admin_state {
+	char *sim_url;
+	int64_t started_ms;
+};
+
+static inline const struct admin_config *
+admin_config(struct kb_app *app)
+{
+	return app->config;
+}
+
+static inline struct admin_state *
+admin_state(struct kb_app *app)
+{
+	return app->state;
+}
+
+/* Limits of a plan ("FREE", …), into t. */
+void plan_limits(struct tenant *t);
+
+kb_audit_sink audit_store;
+
+extern const struct kb_service admin_service;
+extern const struct kb_route admin_routes[];
+extern const struct kb_option admin_options[];
+extern const struct kb_migration admin_migrations[];
+extern const struct kb_rule user_rules[], instance_rules[], health_rules[];
+extern const struct kb_rule tenant_own_rules[], tenant_rules[];
+
+kb_handler users_get, users_put, users_tenants, users_list;
+kb_handler tenants_create_own, tenants_list_own;
+kb_handler tenants_create, tenants_list, tenants_get, tenants_get_by_org;
+kb_handler instances_list, instances_create, instances_health, instances_report;
+kb_handler catalog_tools, catalog_categories;
+
+#endif
