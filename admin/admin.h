@@ -9,8 +9,7 @@
 #include <kombi/service.h>
 
 struct admin_config {
-	const char *database_url;
-	struct kb_secret database_password;
+	struct kb_secret database_url; /* a secret: it may hold a password */
 	const char *stack_host;
 	int64_t stack_port;
 	const char *stack_public_url; /* NULL: none */

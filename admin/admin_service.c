@@ -11,12 +11,9 @@
 #define SHARED_TENANTS 50
 
 const struct kb_option admin_options[] = {
-	KB_OPTION_STR(struct admin_config, database_url, "DATABASE_URL",
+	KB_OPTION_SECRET(struct admin_config, database_url, "DATABASE_URL",
 	    .alias = "KOMBIFY_DATABASE_URL", .flags = KB_OPT_REQUIRED,
-	    .help = "postgresql://user@host:port/database"),
-	KB_OPTION_SECRET(struct admin_config, database_password,
-	    "DATABASE_PASSWORD", .min = 1,
-	    .help = "password, when DATABASE_URL has none"),
+	    .min = 13, .help = "postgresql://user:password@host:port/database"),
 	KB_OPTION_STR(struct admin_config, stack_host, "STACK_SERVICE_HOST",
 	    .fallback = "127.0.0.1",
 	    .help = "host of the stack instance that comes with this"
@@ -40,8 +37,10 @@ database_url(const void *config, struct kb_arena *a)
 {
 	const struct admin_config *c = config;
 
+	size_t len;
+
 	(void)a;
-	return c->database_url;
+	return (const char *)kb_secret_reveal(&c->database_url, &len);
 }
 
 /* The stack instance that this installation came with. */
