@@ -4,7 +4,9 @@
  */
 #include "admin.h"
 
-#define OPERATOR KB_PLATFORM("admin", "kombisphere_admin", "admin:super")
+/* Roles of the platform itself. "admin" is not one: any organisation may have
+ * its own admins. */
+#define OPERATOR KB_PLATFORM("kombisphere_admin", "admin:super")
 
 const struct kb_route admin_routes[] = {
 	KB_GET("/api/internal/users/{sub}",
