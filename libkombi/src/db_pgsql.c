@@ -221,10 +221,14 @@ columns(const struct kb_rows *rows)
 static struct kb_slice
 bytes_of(struct kb_arena *a, const char *text)
 {
+	struct kb_slice s = { .ptr = NULL };
+	unsigned char *raw;
 	size_t len;
-	unsigned char *raw = PQunescapeBytea((const unsigned char *)text, &len);
-	struct kb_slice s = { .ptr = (const char *)raw, .len = len };
 
+	if (text == NULL)
+		return s;
+	raw = PQunescapeBytea((const unsigned char *)text, &len);
+	s = (struct kb_slice) { .ptr = (const char *)raw, .len = len };
 	s.ptr = len ? kb_slice_dup(a, s) : "";
 	PQfreemem(raw);
 	return s;
@@ -256,8 +260,7 @@ column(struct kb_rows *rows, int i, enum kb_col_type type, void *into)
 	case KB_COL_T_NUM: *(double *)into = strtod(text, NULL); break;
 	case KB_COL_T_BOOL: *(bool *)into = flag_of(text); break;
 	case KB_COL_T_BYTES:
-		*(struct kb_slice *)into = null ? (struct kb_slice) { 0 }
-						: bytes_of(a, text);
+		*(struct kb_slice *)into = bytes_of(a, null ? NULL : text);
 		break;
 	case KB_COL_T_END: break;
 	}
@@ -337,15 +340,20 @@ begin(struct kb_cx *cx, struct kb_db_conn **conn)
 	return err ? err : pgsql_simple(conn_of(*conn), cx, "BEGIN");
 }
 
-/* A failed COMMIT's outcome is not known; nobody is told that it worked. */
+/* A lost COMMIT's outcome is not known; nobody is told that it worked. Once
+ * sent, it gets the time it takes: the deadline is asked before. */
 static enum kb_err
-commit(struct pgsql_conn *c, struct kb_cx *cx)
+commit(struct pgsql_conn *c, const struct kb_cx *cx)
 {
+	const struct kb_cx patient = { .log = cx->log, .arena = cx->arena };
 	int64_t start = kb_mono_ns();
 	PGresult *r = NULL;
-	enum kb_err err = pgsql_answer(
-	    c, cx, "COMMIT", PQsendQuery(c->h, "COMMIT"), &r);
+	enum kb_err err;
 
+	if (kb_cx_left_ms(cx, 1) == 0)
+		return KB_TIMEOUT;
+	err = pgsql_answer(
+	    c, &patient, "COMMIT", PQsendQuery(c->h, "COMMIT"), &r);
 	if (!err && !kb_str_eq(PQcmdStatus(r), "COMMIT"))
 		err = KB_UNAVAILABLE;
 	PQclear(r);

@@ -101,22 +101,42 @@ set_limits(sqlite3 *h)
 	sqlite3_busy_timeout(h, 1000);
 }
 
+/* Asks for the write-ahead log and looks whether it came: without it readers
+ * would block the writer, and a commit would mean something else. */
+static int
+set_journal(struct sqlite_conn *c, const struct sqlite_db *db)
+{
+	const char *want = db->memory ? "memory" : "wal";
+	sqlite3_stmt *st = NULL;
+	int rc = sqlite3_prepare_v2(
+	    c->h, "PRAGMA journal_mode = WAL", -1, &st, NULL);
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(st);
+	if (rc == SQLITE_ROW)
+		rc = kb_str_eq((const char *)sqlite3_column_text(st, 0), want)
+		    ? SQLITE_OK
+		    : SQLITE_CANTOPEN;
+	sqlite3_finalize(st);
+	return rc;
+}
+
 static int
 set_pragmas(struct sqlite_conn *c, const struct sqlite_db *db)
 {
-	int rc = sqlite3_exec(c->h,
-	    "PRAGMA cell_size_check = ON; PRAGMA journal_mode = WAL;"
-	    "PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY;",
-	    NULL, NULL, NULL);
+	const char *const texts[] = {
+		"PRAGMA cell_size_check = ON",
+		"PRAGMA journal_size_limit = 67108864",
+		"PRAGMA temp_store = MEMORY",
+		db->durable_off ? "PRAGMA synchronous = NORMAL"
+				: "PRAGMA synchronous = FULL",
+		c->writer ? NULL : "PRAGMA query_only = ON",
+	};
+	int rc = set_journal(c, db);
 
-	if (rc == SQLITE_OK)
-		rc = sqlite3_exec(c->h,
-		    db->durable_off ? "PRAGMA synchronous = NORMAL"
-				    : "PRAGMA synchronous = FULL",
-		    NULL, NULL, NULL);
-	if (rc == SQLITE_OK && !c->writer)
-		rc = sqlite3_exec(
-		    c->h, "PRAGMA query_only = ON", NULL, NULL, NULL);
+	for (size_t i = 0; rc == SQLITE_OK && i < KB_COUNT(texts); i++)
+		if (texts[i] != NULL)
+			rc = sqlite3_exec(c->h, texts[i], NULL, NULL, NULL);
 	return rc;
 }
 

@@ -112,6 +112,42 @@ parameters_are_bound_by_their_number(void **state)
 	assert_string_equal(r.note, "three");
 }
 
+struct blob {
+	struct kb_slice data;
+};
+
+static const struct kb_col blob_cols[] = {
+	KB_COL_BYTES(struct blob, data),
+	KB_COLS_END,
+};
+
+static void
+bytes_are_kept_as_they_are(void **state)
+{
+	static const char bytes[] = "\0\xff\x80'\\x\0";
+	struct kb_cx *cx = fresh(state);
+	struct kb_rows rows;
+	struct blob *b = NULL;
+	size_t n;
+
+	assert_int_equal(
+	    kb_exec(cx,
+		"INSERT INTO blobs (id, data) VALUES (1, $1),"
+		" (2, $2), (3, $3)",
+		KB_BYTES(bytes, sizeof(bytes)), KB_BYTES(NULL, 0), KB_NULL),
+	    KB_OK);
+	rows = kb_query(cx, "SELECT data FROM blobs ORDER BY id");
+	assert_int_equal(
+	    kb_rows_all(&rows, blob_cols, sizeof(*b), &b, &n), KB_OK);
+	assert_int_equal(n, 3);
+	assert_int_equal(b[0].data.len, sizeof(bytes));
+	assert_memory_equal(b[0].data.ptr, bytes, sizeof(bytes));
+	assert_non_null(b[1].data.ptr);
+	assert_int_equal(b[1].data.len, 0);
+	assert_null(b[2].data.ptr);
+	assert_int_equal(kb_exec(cx, "DELETE FROM blobs"), KB_OK);
+}
+
 static void
 a_parameter_may_be_used_twice(void **state)
 {
@@ -508,10 +544,24 @@ the_database_answers_a_ping_and_knows_its_version(void **state)
 /* ---- the databases
  * -------------------------------------------------------------------------- */
 
+/* The one column type whose name differs. */
+static void
+make_blobs(struct fixture *f, const char *type)
+{
+	assert_int_equal(
+	    kb_exec(&f->cx,
+		kb_sprintf(
+		    f->arena, "CREATE TABLE blobs (id BIGINT, data %s)", type)),
+	    KB_OK);
+}
+
 static int
 open_file(void **state)
 {
-	*state = fixture_sqlite();
+	struct fixture *f = fixture_sqlite();
+
+	make_blobs(f, "BLOB");
+	*state = f;
 	return 0;
 }
 
@@ -522,6 +572,7 @@ open_memory(void **state)
 
 	snprintf(f->url, sizeof(f->url), "sqlite::memory:");
 	fixture_open(f);
+	make_blobs(f, "BLOB");
 	*state = f;
 	return 0;
 }
@@ -538,6 +589,7 @@ open_pgsql(void **state)
 	    server.dir);
 	kb_secret_set(&f->password, PGSQL_PASSWORD, strlen(PGSQL_PASSWORD));
 	fixture_open(f);
+	make_blobs(f, "BYTEA");
 	*state = f;
 	return 0;
 }
@@ -560,8 +612,8 @@ shut(void **state)
 #define TESTS(T)                                                               \
 	T(what_is_stored_is_read_back), T(null_is_null_and_empty_is_empty),    \
 	    T(parameters_are_bound_by_their_number),                           \
-	    T(a_parameter_may_be_used_twice), T(values_cannot_become_sql),     \
-	    T(all_rows_come_as_an_array),                                      \
+	    T(bytes_are_kept_as_they_are), T(a_parameter_may_be_used_twice),   \
+	    T(values_cannot_become_sql), T(all_rows_come_as_an_array),         \
 	    T(a_cursor_may_be_left_early_and_next_after_the_end_is_false),     \
 	    T(queries_nest_and_see_what_was_written_meanwhile),                \
 	    T(changed_rows_are_counted), T(violations_are_told_apart),         \
