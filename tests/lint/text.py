@@ -26,7 +26,8 @@ def main():
             bare = code_only(text)
             if RAW_ENV.search(bare) and not path.startswith("tests/") and path != "libkombi/src/config.c":
                 problems.append(f"{path}: getenv() outside of config.c; add an option row")
-            if SLEEP.search(bare) and not path.startswith("tests/"):
+            # A retry of an outgoing call backs off on its worker thread: fetch.c may.
+            if SLEEP.search(bare) and not path.startswith("tests/") and path != "libkombi/src/fetch.c":
                 problems.append(f"{path}: sleeps; wait for an event or a condition instead")
     return report(problems)
 
