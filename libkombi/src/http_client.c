@@ -281,7 +281,7 @@ kb_call_pause(struct kb_call *call)
 	if (!call->conn || call->paused)
 		return;
 	call->paused = true;
-	kb_conn_read(call->conn, false);
+	kb_conn_reading(call->conn, false);
 	kb_conn_touch(call->conn);
 }
 
@@ -292,7 +292,7 @@ kb_call_resume(struct kb_call *call)
 		return;
 	call->paused = false;
 	if (!call->conn->connecting && call->conn->fd >= 0) {
-		kb_conn_read(call->conn, true);
+		kb_conn_reading(call->conn, true);
 		/* What is at hand is given out by the loop, not here. */
 		if (call->stashed)
 			event_active(&call->conn->readable, EV_READ, 0);

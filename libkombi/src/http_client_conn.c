@@ -123,7 +123,7 @@ on_timer(evutil_socket_t fd, short what, void *arg)
  */
 
 void
-kb_conn_read(struct conn *c, bool on)
+kb_conn_reading(struct conn *c, bool on)
 {
 	if (on == c->reading || c->connecting || c->fd < 0)
 		return;
@@ -292,7 +292,7 @@ end_connect(struct conn *c)
 		return false;
 	c->connecting = false;
 	c->origin->stats.connects++;
-	kb_conn_read(c, !c->call->paused);
+	kb_conn_reading(c, !c->call->paused);
 	return true;
 }
 
@@ -402,7 +402,7 @@ kb_conn_keep(struct conn *c)
 	c->write_armed = false;
 	TAILQ_INSERT_HEAD(&o->idle, c, link);
 	o->stats.idle++;
-	kb_conn_read(c, true);
+	kb_conn_reading(c, true);
 	set_deadline(c, now, now + conf->idle_ms, true);
 	while (o->stats.idle > conf->idle_per_origin)
 		kb_conn_close(TAILQ_LAST(&o->idle, conns));

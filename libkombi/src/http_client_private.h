@@ -113,7 +113,7 @@ void kb_conn_close(struct conn *c);
 void kb_conn_keep(struct conn *c);
 void kb_conn_put(struct conn *c, const struct iovec *iov, int n);
 void kb_conn_flush(struct conn *c);
-void kb_conn_read(struct conn *c, bool on);
+void kb_conn_reading(struct conn *c, bool on);
 /* I/O has made progress or the call changed: the deadline moves. */
 void kb_conn_touch(struct conn *c);
 

@@ -19,7 +19,7 @@
 #include "http_server_private.h"
 
 #define ACCEPT_BATCH 64
-#define ACCEPT_PAUSE_MS 100
+#define ACCEPT_PAUSE_US 100000L
 #define LINGER_MS 1000
 
 const struct kb_server_limits kb_server_default_limits = {
@@ -260,7 +260,7 @@ on_resume(evutil_socket_t fd, short what, void *arg)
 static void
 no_descriptors(struct kb_server *s, int listen_fd)
 {
-	struct timeval tv = { 0, ACCEPT_PAUSE_MS * 1000 };
+	struct timeval tv = { 0, ACCEPT_PAUSE_US };
 
 	if (s->reserve_fd >= 0) {
 		close(s->reserve_fd);

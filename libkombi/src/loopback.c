@@ -2,7 +2,6 @@
  * A service without a socket, for tests: routes, authorisation, handlers and
  * reply lines are the server's own.
  */
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,17 +144,16 @@ add_token(struct kb_loopback *lo, struct kb_request *req, const char *caller)
 }
 
 static struct kb_request *
-make_request(struct kb_loopback *lo, const char *method, const char *target)
+make_request(struct kb_loopback *lo, const char *method, const char *target,
+    enum kb_err *err)
 {
 	struct kb_buf *path = kb_arena_buf(lo->call, 65536);
 	struct kb_slice query = { NULL, 0 }, authority;
-	enum kb_err err;
 
-	err = kb_http_path(kb_slice_of(target), path, &query, &authority);
-	assert(err == KB_OK);
+	*err = kb_http_path(kb_slice_of(target), path, &query, &authority);
 	struct kb_request_source from = {
 		.method = kb_method_of(method, strlen(method)),
-		.path = { path->ptr, path->len },
+		.path = { kb_buf_str(path), path->len },
 		.query = query,
 		.id = kb_id_new(lo->call, "req_"),
 		.peer = "127.0.0.1",
@@ -188,28 +186,30 @@ answer(struct kb_loopback *lo, struct kb_request *req)
 }
 
 struct kb_loopback_answer
-kb_loopback_call(struct kb_loopback *lo, const char *method, const char *target,
-    const struct kb_identity *user, const char *caller,
-    const char *const *headers, const char *body)
+kb_loopback_send(
+    struct kb_loopback *lo, const struct kb_loopback_request *request)
 {
+	const char *const *header = request->headers;
+	const char *body = request->body;
 	struct kb_request *req;
 	struct kb_reply reply;
 	struct kb_buf *lines;
+	enum kb_err err;
 
 	kb_arena_reset(lo->call);
-	req = make_request(lo, method, target);
+	req = make_request(lo, request->method, request->target, &err);
 	if (body != NULL)
 		kb_request_body(req, kb_strdup(lo->call, body), strlen(body));
-	if (user != NULL)
-		add_identity(lo, req, user);
-	if (caller != NULL)
-		add_token(lo, req, caller);
-	for (; headers != NULL && *headers != NULL; headers++)
-		add_line(req, *headers);
+	if (request->user != NULL)
+		add_identity(lo, req, request->user);
+	if (request->caller != NULL)
+		add_token(lo, req, request->caller);
+	for (; header != NULL && *header != NULL; header++)
+		add_line(req, *header);
 	if (body != NULL && kb_header(req, "Content-Type") == NULL)
 		add_field(req, "Content-Type", "application/json");
 
-	reply = answer(lo, req);
+	reply = err ? kb_fail(req, err, NULL) : answer(lo, req);
 	lines = kb_arena_buf(lo->call, 65536);
 	kb_buf_adds(lines, kb_security_lines);
 	kb_reply_lines(req, &reply, lines);

@@ -103,14 +103,28 @@ struct kb_loopback_answer {
 	size_t len;
 	const char *headers; /* "Name: value\r\n"… */
 };
+struct kb_loopback_request {
+	const char *method, *target;
+	/* identity headers with a valid proof are added, NULL: none */
+	const struct kb_identity *user;
+	const char *caller; /* its service token is added, NULL: none */
+	/* further "Name: value" lines, NULL-ended or NULL */
+	const char *const *headers;
+	const char *body; /* or NULL; application/json unless told */
+};
 /*
  * Runs authorisation and handler on the caller's thread as the server would.
- * `user`: identity headers with a valid proof are added, NULL: none;
- * `caller`: a service token of that service is added, NULL: none; `headers`:
- * further "Name: value" lines, NULL-ended or NULL.
  */
-struct kb_loopback_answer kb_loopback_call(struct kb_loopback *lo,
-    const char *method, const char *target, const struct kb_identity *user,
-    const char *caller, const char *const *headers, const char *body);
+struct kb_loopback_answer kb_loopback_send(
+    struct kb_loopback *lo, const struct kb_loopback_request *request);
+/* The same on one line. */
+#define kb_loopback_call(lo, m, t, u, c, h, b)                                 \
+	kb_loopback_send((lo),                                                 \
+	    &(const struct kb_loopback_request) { .method = (m),               \
+		.target = (t),                                                 \
+		.user = (u),                                                   \
+		.caller = (c),                                                 \
+		.headers = (h),                                                \
+		.body = (b) })
 
 #endif

@@ -1,0 +1,352 @@
+/*
+ * The gateway as a plugin's author sees it: the configuration's entities, the
+ * table that reads a plugin's "config", and an exchange (one request with its
+ * answer) on its way through the phases.
+ *
+ * A plugin is one file in plugins/ and one row in plugins.c. Its functions
+ * run on the loop of the exchange and never block: access may return WAIT
+ * when something was started that will call exchange_resume() later.
+ */
+#ifndef GATEWAY_H
+#define GATEWAY_H
+
+#include <kombi/arena.h>
+#include <kombi/base.h>
+#include <kombi/buf.h>
+#include <kombi/error.h>
+#include <kombi/http1.h>
+#include <kombi/identity.h>
+#include <kombi/jwt.h>
+#include <kombi/yaml.h>
+
+/* ---- reading configuration ---------------------------------------------- */
+
+struct strs {
+	const char *const *v;
+	size_t n;
+};
+
+struct ints {
+	const int64_t *v;
+	size_t n;
+};
+
+/* Problems of one file, each with its line; all of them are collected. */
+struct problems;
+
+/* One more error. `line` 0: the file as a whole. */
+void problem(struct problems *p, unsigned line, const char *fmt, ...)
+    KB_PRINTF(3, 4);
+/* Something that is accepted but worth knowing; does not fail the file. */
+void
+notice(struct problems *p, unsigned line, const char *fmt, ...) KB_PRINTF(3, 4);
+bool problems_any(const struct problems *p);
+struct kb_arena *problems_arena(struct problems *p);
+
+/* Options of the process that stand in for what a plugin's config leaves out.
+ */
+struct gateway_defaults {
+	const char *issuer, *jwks_url;
+	const char *const *audience; /* NULL-ended, or NULL */
+	bool development;
+};
+const struct gateway_defaults *problems_defaults(const struct problems *p);
+
+enum field_kind {
+	FIELD_END,
+	FIELD_STR,   /* const char *; "" is refused unless .empty */
+	FIELD_INT,   /* int64_t in min..max */
+	FIELD_BOOL,  /* bool */
+	FIELD_ENUM,  /* int: index into choices */
+	FIELD_STRS,  /* struct strs; a sequence, or one comma separated text */
+	FIELD_INTS,  /* struct ints in min..max */
+	FIELD_NODE,  /* const struct kb_yaml *: read by the owner */
+	FIELD_SKIP,  /* accepted, without a meaning here (comments, ids) */
+	FIELD_NOTE,  /* accepted, has no effect yet: a notice says so */
+	FIELD_LATER, /* known to Kong, not implemented: an error says so */
+};
+
+struct field {
+	enum field_kind kind;
+	const char *name;
+	size_t offset;
+	bool required, empty;
+	int64_t min, max;
+	const char *const *choices; /* NULL-ended */
+	const char *why;            /* NOTE, LATER: said in the message */
+};
+
+/* clang-format off */
+#define FIELD_(k, t, m, c, ...) \
+	{ .kind = (k), .name = #m, .offset = KB_OFFSET_OF(t, m, c), __VA_ARGS__ }
+#define CONF_STR(t, m, ...)  FIELD_(FIELD_STR, t, m, const char *, __VA_ARGS__)
+#define CONF_INT(t, m, ...)  FIELD_(FIELD_INT, t, m, int64_t, __VA_ARGS__)
+#define CONF_BOOL(t, m, ...) FIELD_(FIELD_BOOL, t, m, bool, __VA_ARGS__)
+#define CONF_ENUM(t, m, ...) FIELD_(FIELD_ENUM, t, m, int, __VA_ARGS__)
+#define CONF_STRS(t, m, ...) FIELD_(FIELD_STRS, t, m, struct strs, __VA_ARGS__)
+#define CONF_INTS(t, m, ...) FIELD_(FIELD_INTS, t, m, struct ints, __VA_ARGS__)
+#define CONF_NODE(t, m, ...) FIELD_(FIELD_NODE, t, m, const struct kb_yaml *, __VA_ARGS__)
+#define CONF_SKIP(n)         { .kind = FIELD_SKIP, .name = (n) }
+#define CONF_NOTE(n, w)      { .kind = FIELD_NOTE, .name = (n), .why = (w) }
+#define CONF_LATER(n, w)     { .kind = FIELD_LATER, .name = (n), .why = (w) }
+#define CONF_END             { .kind = FIELD_END }
+/* clang-format on */
+
+/*
+ * Reads a mapping into a struct by its table; members that are not in the
+ * file keep what they had. `what` names the entity in messages.
+ */
+void fields_read(struct problems *p, const struct kb_yaml *map,
+    const struct field *table, void *into, const char *what);
+
+/* ---- entities of a configuration (immutable once loaded) ---------------- */
+
+struct peer; /* host and port with its present addresses, see resolver.c */
+
+struct target {
+	const char *host;
+	int port;
+	int64_t weight;
+	struct peer *peer;
+};
+
+struct upstream {
+	const char *name;
+	const char *host_header; /* NULL: the target's name */
+	struct strs tags;
+	struct target *targets;
+	size_t n;
+	size_t *wheel; /* indexes of targets, as often as their share */
+	size_t wheel_n;
+	size_t index; /* in the snapshot */
+	unsigned line;
+};
+
+#define NO_CALLEE UINT32_MAX
+
+struct service {
+	const char *name;
+	const char *url; /* as given; shorthand for the four below */
+	int protocol;    /* index into its choices */
+	const char *host;
+	int64_t port;
+	const char *path; /* "" or "/prefix" without slash at the end */
+	int64_t retries, connect_timeout, write_timeout, read_timeout;
+	bool enabled;
+	struct strs tags;
+	const struct upstream *upstream; /* never NULL once linked */
+	const char *callee;       /* the service as our own ones know it */
+	const char *display_name; /* X-Service-Name */
+	const char *host_value;   /* Host without preserve_host */
+	unsigned callee_index;    /* which proof; NO_CALLEE: none */
+	unsigned line;
+	const struct kb_yaml *routes, *plugins; /* while loading */
+};
+
+enum { PROTO_HTTP = 1, PROTO_HTTPS = 2, PROTO_WS = 4 };
+
+struct plugin;
+
+/* A plugin as configured in one place. */
+struct plugin_use {
+	const struct plugin *plugin;
+	const void *conf;
+	const char *scope; /* "global", "service stack", "route x" */
+	uint64_t id;       /* of name and scope: the same after a reload */
+	unsigned line;
+	/* while loading */
+	const char *service, *route, *name, *instance_name;
+	const struct kb_yaml *config;
+	struct strs protocols, tags;
+	bool enabled;
+};
+
+/* What runs for a request, in running order. */
+struct chain {
+	const struct plugin_use *const *v;
+	size_t n;
+};
+
+struct route {
+	const char *name; /* made up from the service when the file has none */
+	struct strs paths, methods, hosts, protocols, tags;
+	bool strip_path, preserve_host;
+	struct service *service;
+	unsigned proto;       /* PROTO_* bits */
+	unsigned method_mask; /* 1 << enum kb_method; 0: all */
+	bool websocket;       /* upgrades pass */
+	bool authenticated;   /* has jwt: Authorization is not forwarded */
+	bool cors;            /* upstream's own CORS headers are dropped */
+	bool unlimited;       /* no deadline for the body */
+	uint64_t body_limit;  /* bytes; UINT64_MAX: none */
+	struct chain chain;
+	size_t index; /* in the snapshot */
+	unsigned line;
+	const char *service_name; /* while loading */
+	const struct kb_yaml *plugins;
+};
+
+/* ---- plugins ------------------------------------------------------------- */
+
+enum verdict { NEXT, WAIT };
+
+struct exchange;
+
+struct plugin {
+	const char *name;
+	int priority; /* higher runs earlier */
+	const struct field *fields;
+	size_t conf_size;
+	const void *defaults; /* of conf_size; NULL: zeroes */
+	/* Checks and completes a configuration once; problems by problem(). */
+	void (*load)(
+	    struct problems *p, const struct plugin_use *use, void *conf);
+	/* Sets what the plugin decides for a whole route, once at load. */
+	void (*route)(const struct plugin_use *use, struct route *r);
+	/* Before upstream. May answer (exchange_fail, exchange_answer). */
+	enum verdict (*access)(
+	    struct exchange *x, const struct plugin_use *use);
+	/* Header lines of the answer, also of errors. */
+	void (*response)(struct exchange *x, const struct plugin_use *use);
+	bool authenticates; /* routes with it forward no Authorization */
+	const char *help;
+};
+
+/* The table in plugins.c, by descending priority; NULL-ended. */
+extern const struct plugin *const plugins[];
+const struct plugin *plugin_find(const char *name);
+
+/* ---- an exchange --------------------------------------------------------- */
+
+/* Lives until the exchange is over. */
+struct kb_arena *exchange_arena(struct exchange *x);
+enum kb_method exchange_method(const struct exchange *x);
+const struct kb_http1_head *exchange_head(const struct exchange *x);
+const char *exchange_bytes(const struct exchange *x); /* head's buffer */
+/* First header of that name; ptr NULL: none. */
+struct kb_slice exchange_header(const struct exchange *x, const char *name);
+const struct route *exchange_route(const struct exchange *x); /* or NULL */
+/* Address of the client (behind trusted proxies: as they say). */
+const char *exchange_client_ip(const struct exchange *x);
+const char *exchange_request_id(const struct exchange *x);
+
+/* The verified caller; NULL before jwt or on routes without it. */
+struct token_entry;
+const struct kb_identity *exchange_identity(const struct exchange *x);
+void exchange_set_identity(struct exchange *x, struct token_entry *entry);
+/* X-Tenant-ID for upstream; NULL: none. Must outlive the exchange's arena
+ * or be in it. */
+void exchange_set_tenant(struct exchange *x, const char *slug);
+
+/* One header line for upstream / for the client. Clean values only. */
+void
+exchange_add_upstream(struct exchange *x, const char *name, const char *value);
+void
+exchange_add_response(struct exchange *x, const char *name, const char *value);
+/* Complete lines, CRLF each. */
+void
+exchange_add_response_lines(struct exchange *x, const char *lines, size_t len);
+
+/* Ends the request with the error envelope; NULL: the code's own text. */
+void exchange_fail(struct exchange *x, enum kb_err err, const char *message);
+/* Ends the request with this answer; `body` lives as long as the exchange. */
+void exchange_answer(struct exchange *x, int status, const char *content_type,
+    const void *body, size_t len);
+bool exchange_is_answered(const struct exchange *x);
+
+/*
+ * After WAIT: goes on with the exchange; exactly once for each WAIT. Before
+ * returning WAIT tell what to do if the exchange ends meanwhile: `cancel` is
+ * called then, and exchange_resume must not be called any more.
+ */
+void
+exchange_on_cancel(struct exchange *x, void (*cancel)(void *arg), void *arg);
+void exchange_resume(struct exchange *x);
+/* Calls the access function of the same plugin once more when resumed. */
+void exchange_again(struct exchange *x);
+
+/* Memory of a plugin for one exchange, zeroed at first use. */
+void *exchange_slot(struct exchange *x, const struct plugin *plugin, size_t n);
+
+/*
+ * True for OPTIONS with Origin and Access-Control-Request-Method whose method
+ * has a route at this path: the exchange's route is then that one.
+ */
+bool exchange_is_preflight(const struct exchange *x);
+
+/* ---- what a plugin may ask other services -------------------------------- */
+
+struct event;
+
+struct ask {
+	const struct service *service;
+	enum kb_method method;
+	const char *path;    /* with query */
+	const char *headers; /* complete lines, or "" */
+	int64_t timeout_ms;
+	size_t max_answer;
+	/* Filled before done. err: KB_UNAVAILABLE, KB_TIMEOUT, KB_BAD_GATEWAY
+	 */
+	enum kb_err err;
+	int status;
+	struct kb_buf body;
+	void (*done)(struct ask *a);
+	void *arg;
+	struct kb_call *call; /* private */
+	struct event *later;  /* private */
+};
+
+struct loop; /* the event loop that an exchange belongs to */
+struct loop *exchange_loop(const struct exchange *x);
+/* `a` belongs to the caller and must live until done or ask_cancel. */
+void ask_start(struct loop *l, struct ask *a);
+void ask_cancel(struct ask *a);
+/* Service of the present configuration by name; NULL: none. */
+const struct service *
+exchange_service(const struct exchange *x, const char *name);
+/* Identity headers and proof for a call to `service`, as complete lines. */
+void exchange_identity_lines(struct exchange *x, const struct service *service,
+    enum kb_method method, struct kb_buf *out);
+/* "Authorization: Bearer …" line of a service token for that service. */
+char *exchange_service_token(struct exchange *x, const struct service *service);
+
+/* Memory of a plugin for one loop: made at first use, freed with the loop. */
+void *loop_slot(struct loop *l, const struct plugin *plugin,
+    void *(*make)(struct loop *l), void (*drop)(void *p));
+
+/* ---- verifying tokens (verify.c) ------------------------------------------
+ */
+
+struct verifier; /* issuer, audience and bounds; shared by equal configs */
+
+struct verifier_conf {
+	const char *issuer, *jwks_url;
+	struct strs audience;
+	int64_t max_life_s, leeway_s;
+};
+
+/* The same verifier for equal configurations, for ever. NULL when there are
+ * too many different ones. */
+struct verifier *verifier_get(const struct verifier_conf *conf);
+/* NEXT with the identity set or the exchange failed, or WAIT. */
+enum verdict
+verifier_check(struct verifier *v, struct exchange *x, struct kb_slice token);
+
+/* ---- counters.c ------------------------------------------------------------
+ */
+
+struct counted {
+	int64_t limit, remaining;
+	int64_t reset_s; /* unix time at which the window ends */
+	int64_t wait_s;  /* until then, at least 1 */
+	bool over;       /* refused, and not counted */
+};
+
+/* One more request of `subject` in a sliding window. Any thread. */
+void counter_take(
+    uint64_t subject, int64_t window_s, int64_t limit, struct counted *out);
+
+/* kong_rate_limiting_limit_hit_total of the route. */
+void exchange_count_limited(struct exchange *x);
+
+#endif

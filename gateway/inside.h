@@ -1,0 +1,420 @@
+/*
+ * The gateway inside: configuration snapshots, router, loops, exchanges.
+ * Plugins see gateway.h only.
+ */
+#ifndef GATEWAY_INSIDE_H
+#define GATEWAY_INSIDE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+
+#include <kombi/config.h>
+#include <kombi/http_client.h>
+#include <kombi/http_server.h>
+#include <kombi/log.h>
+#include <kombi/metrics.h>
+#include <kombi/pool.h>
+
+#include "gateway.h"
+
+/* ---- problems ------------------------------------------------------------ */
+
+struct problem {
+	unsigned line, order;
+	bool error;
+	const char *text;
+};
+
+struct problems {
+	struct kb_arena *arena;
+	const char *file;
+	struct problem *v;
+	size_t n, cap, errors;
+	struct gateway_defaults defaults;
+};
+
+/* Lines "file:12: message", by line; notices are marked. */
+void problems_print(const struct problems *p, bool notices, struct kb_buf *out);
+
+/* ---- substitution -------------------------------------------------------- */
+
+struct substitution {
+	char *const *env;
+	bool allow_unset;  /* unset names become place holders */
+	struct strs names; /* all names that occur, for check */
+};
+
+/* Replaces ${NAME} and ${NAME:-default} in every scalar below `y`. */
+void substitute(struct problems *p, struct kb_yaml *y, struct substitution *s);
+
+/* ---- router -------------------------------------------------------------- */
+
+struct router;
+
+struct router_query {
+	struct kb_slice path; /* normalised */
+	struct kb_slice host; /* lower case, no port */
+	enum kb_method method;
+	unsigned proto; /* PROTO_* of the request */
+};
+
+struct router_match {
+	const struct route *route; /* NULL: none */
+	size_t prefix;             /* matched length of the path */
+	unsigned allow;            /* methods that would match: 405 */
+	bool https_only;           /* a route would match over https: 426 */
+};
+
+struct router *
+router_new(struct kb_arena *a, struct route *const *routes, size_t n);
+void router_find(const struct router *r, const struct router_query *q,
+    struct router_match *out);
+/* "" when the path may stand in a configuration, else what it should be. */
+const char *router_path_problem(struct kb_arena *a, const char *path);
+/* service.path and the request's path (prefix removed when stripping). */
+void upstream_path(struct kb_buf *out, const struct route *route,
+    struct kb_slice path, size_t prefix);
+/* Never reachable from outside, whatever the file says. */
+bool path_is_denied(struct kb_slice path);
+
+/* ---- snapshot ------------------------------------------------------------ */
+
+struct snapshot {
+	struct kb_arena *arena;
+	atomic_uint refs;
+	char hash[33]; /* of the file's text and what was put into it */
+	struct service **services;
+	size_t n_services;
+	struct route **routes;
+	size_t n_routes;
+	struct upstream **upstreams;
+	size_t n_upstreams;
+	struct plugin_use **uses;
+	size_t n_uses;
+	size_t n_consumers;
+	struct chain global; /* for requests that match no route */
+	struct router *router;
+	/* Services that get a proof, and the keys for them. */
+	const char *callees[16];
+	struct kb_pair_keys callee_keys[16];
+	size_t n_callees;
+};
+
+/*
+ * Text to snapshot, in p->arena, which becomes the snapshot's own. Problems
+ * are appended; look at problems_any(): with errors the snapshot (if there is
+ * one) is good for nothing. NULL when the file could not be read at all.
+ */
+struct snapshot *config_parse(
+    struct problems *p, const char *text, size_t len, struct substitution *s);
+/* Links names, chains, router. Called by config_parse. */
+void config_link(struct problems *p, struct snapshot *s);
+struct snapshot *
+config_load_file(struct problems *p, const char *file, struct substitution *s);
+struct snapshot *snapshot_ref(struct snapshot *s);
+void snapshot_unref(struct snapshot *s);
+const struct service *
+snapshot_service(const struct snapshot *s, const char *name);
+
+/* ---- resolver.c: names of targets and their addresses ---------------------
+ */
+
+enum { PEER_ADDRESSES = 8 };
+
+struct peer_address {
+	struct sockaddr_storage addr;
+	socklen_t len;
+};
+
+struct peer {
+	char *host;
+	int port;
+	size_t index;
+	bool literal;           /* an address, never looked up again */
+	atomic_uint generation; /* grows whenever the addresses change */
+	struct peer_address addresses[PEER_ADDRESSES];
+	size_t n;
+	int64_t due_ms; /* of the next look-up */
+};
+
+/* The peers of a process; they live as long as it. */
+struct resolver;
+struct resolver *resolver_new(void);
+/* Looks up on the caller's thread when the peer is new. */
+struct peer *resolver_peer(struct resolver *r, const char *host, int port);
+/* Refreshes names in a thread of its own until resolver_free. */
+void resolver_start(struct resolver *r);
+void resolver_free(struct resolver *r);
+/* Copies the present addresses; any thread. Returns how many. */
+size_t resolver_addresses(struct resolver *r, struct peer *p,
+    struct peer_address out[PEER_ADDRESSES], unsigned *generation);
+
+/* ---- gateway, loops ---------------------------------------------------------
+ */
+
+struct gateway_config {
+	const char *config_file;
+	const char *admin_listen;
+	const char *issuer, *jwks_url, *client_id;
+	const char *const *audience;
+	const char *const *trusted;
+	const char *server_name;
+	int64_t retry_percent;
+};
+
+struct network {
+	unsigned char bytes[16]; /* IPv4 mapped */
+	unsigned bits;
+};
+
+struct gateway {
+	const struct kb_common_config *common;
+	const struct gateway_config *config;
+	struct kb_arena *arena;
+	struct resolver *resolver;
+	struct network *trusted;
+	size_t n_trusted;
+	int port; /* of the public listener */
+	struct loop *loops;
+	size_t n_loops;
+	struct snapshot *snapshot; /* main thread's reference */
+	int64_t loaded_ms;         /* wall time */
+	bool draining;             /* main thread */
+	atomic_bool reloading;
+};
+
+/* A snapshot as one loop holds it: counted without atomics. */
+struct local {
+	struct snapshot *snapshot;
+	unsigned refs;
+	size_t *turns; /* position in the wheel of each upstream */
+	struct route_metrics **metrics; /* of each route, made when needed */
+};
+
+/* Addresses of a peer as one loop uses them. */
+struct origin_set {
+	unsigned generation;
+	size_t n, turn;
+	struct kb_origin *origins[PEER_ADDRESSES];
+	int64_t down_until_ms[PEER_ADDRESSES];
+};
+
+struct loop_plugin_slot {
+	const struct plugin *plugin;
+	void *p;
+	void (*drop)(void *p);
+};
+
+enum { VERIFIERS_MAX = 32, LOOP_SLOTS = 8 };
+
+struct loop {
+	struct gateway *gateway;
+	unsigned index;
+	pthread_t thread;
+	struct event_base *base;
+	struct kb_server *server;
+	struct kb_client *client;
+	struct kb_pool *pool;
+	struct local *local;
+	bool stopping;
+	struct kb_buf head;          /* scratch: request head for upstream */
+	struct kb_buf lines;         /* scratch: response lines */
+	struct exchange *free;       /* exchanges for reuse */
+	struct origin_set **origins; /* by peer index */
+	size_t n_origins;
+	struct kb_token_cache *tokens[VERIFIERS_MAX];
+	struct loop_plugin_slot slots[LOOP_SLOTS];
+	int64_t retry_credit; /* hundredths of a retry */
+	struct event *wake;
+	int wake_fd;
+	pthread_mutex_t lock;  /* covers next and drain */
+	struct snapshot *next; /* to be taken over */
+	bool drain;
+	atomic_bool drained;
+	atomic_ullong requests; /* read by the internal listener */
+	atomic_uint connections;
+};
+
+/* Starts `workers` loops on sockets of the same port. NULL with a message. */
+bool loops_start(struct gateway *g, const char **why) KB_MUSTUSE;
+/* Hands a snapshot to all loops; takes a reference for each. */
+void loops_publish(struct gateway *g, struct snapshot *s);
+void loops_drain(struct gateway *g);
+bool loops_drained(const struct gateway *g);
+void loops_join(struct gateway *g);
+struct local *local_ref(struct local *l);
+void local_unref(struct local *l);
+
+extern const struct kb_server_ops exchange_ops;
+
+/* ---- an exchange
+ * ------------------------------------------------------------- */
+
+enum phase {
+	PHASE_ROUTE,    /* find_route */
+	PHASE_ACCESS,   /* plugins: cors, jwt, acl, rate limit … */
+	PHASE_UPSTREAM, /* ask upstream, until the head of its answer is there
+			 */
+	PHASE_RESPONSE, /* header lines: cors, security …; also on errors */
+	PHASE_ANSWER,   /* send; the body streams */
+	PHASE_DONE
+};
+
+enum { EXCHANGE_SLOTS = 4, REPLAY_MAX = 64 * 1024 };
+
+struct exchange {
+	struct kb_exchange *ex;
+	struct loop *loop;
+	struct local *local;
+	const struct route *route; /* NULL: none */
+	struct chain chain;
+	size_t prefix;
+	enum phase phase;
+	size_t at; /* plugin in the chain */
+	bool running, woken, again, preflight;
+	void (*cancel)(void *arg);
+	void *cancel_arg;
+
+	struct token_entry *token;
+	const char *tenant;
+	const char *client_ip;
+	struct kb_buf up, down; /* lines of plugins */
+	struct {
+		const struct plugin *plugin;
+		void *p;
+	} slots[EXCHANGE_SLOTS];
+
+	/* the answer: an error, one of our own, or upstream's */
+	enum kb_err err;
+	const char *message;
+	int status; /* of our own answer */
+	const char *content_type;
+	const void *body;
+	size_t body_len;
+	const struct kb_http1_head *answer; /* upstream's, while it is read */
+	const char *answer_bytes;
+	const char *allow;
+
+	/* upstream */
+	struct kb_call *call;
+	struct origin_set *origins;
+	size_t origin_at;
+	bool has_body, body_ended, paused, asked, responded, tunnel;
+	bool replay_lost; /* the body cannot be sent once more */
+	struct kb_buf replay;
+	unsigned tries;
+	struct event *retry_timer;
+	int64_t upstream_ns; /* when the first byte of the answer came */
+	int upstream_status;
+	struct exchange *next_free;
+};
+
+void exchange_advance(struct exchange *x);
+/* Allowed method names of a mask, "GET, POST". */
+char *method_list(struct kb_arena *a, unsigned mask);
+
+/* ---- upstream.c, balancer.c
+ * ---------------------------------------------------- */
+
+/* Starts a try; the exchange goes on when the answer's head is there. */
+void upstream_start(struct exchange *x);
+void upstream_body(struct exchange *x, const char *data, size_t len);
+void upstream_body_end(struct exchange *x);
+void upstream_writable(struct exchange *x);
+void upstream_cancel(struct exchange *x);
+/* Request head of the exchange for its service, into loop->head. */
+void upstream_head(struct exchange *x);
+/* A websocket is asked for, and the route allows it. */
+bool upstream_may_upgrade(const struct exchange *x);
+/* Header lines of upstream's answer that go on to the client. */
+void upstream_lines(struct exchange *x, struct kb_buf *out);
+
+/* The next address for a service; NULL: none is known. */
+struct kb_origin *balancer_pick(struct loop *l, struct local *local,
+    const struct service *s, struct origin_set **set, size_t *at);
+void balancer_failed(struct origin_set *set, size_t at);
+void balancer_worked(struct origin_set *set, size_t at);
+/* True if another address than the failed ones could be tried. */
+bool balancer_has_other(
+    struct loop *l, struct local *local, const struct service *s);
+
+/* ---- verify.c
+ * ---------------------------------------------------------------------- */
+
+enum { PROOFS = 8, PROOF_RENEW_S = 30 };
+
+struct token_entry; /* verified token: identity, its lines, its proofs */
+const struct kb_identity *token_identity(const struct token_entry *t);
+void token_ref(struct token_entry *t);
+void token_unref(struct token_entry *t);
+/* Identity lines, tenant and proof for a callee. */
+void token_lines(struct token_entry *t, const struct snapshot *s,
+    const struct service *service, enum kb_method method, const char *tenant,
+    struct kb_buf *out);
+/* Starts the issuers of verifiers that were made while loading. */
+void verifiers_start(bool allow_private);
+void verifiers_stop(void);
+/* True when each issuer has given its keys. */
+bool verifiers_ready(void);
+
+/* ---- observation
+ * ---------------------------------------------------------------------- */
+
+struct route_metrics;
+void metrics_register(struct gateway *g);
+/* Counts and writes the access log line of a finished exchange. */
+void observe(struct exchange *x, int status);
+void observe_refused(void *arg, const struct sockaddr_storage *peer, int status,
+    const char *request_id, const char *why);
+void observe_free(struct local *l);
+
+/* ---- trusted proxies
+ * -------------------------------------------------------------------- */
+
+bool network_parse(const char *text, struct network *out);
+bool network_has(const struct network *n, const struct sockaddr_storage *a);
+/* The peer is a trusted proxy; its client; what scheme that one used. */
+bool forwarded_trusted(const struct exchange *x);
+bool forwarded_https(const struct exchange *x);
+const char *forwarded_client(struct exchange *x);
+
+/* ---- internal.c
+ * ---------------------------------------------------------------------------
+ */
+
+/* The listener for operators on the main loop. */
+struct internal;
+int internal_port(const struct internal *in);
+struct internal *
+internal_start(struct gateway *g, struct event_base *base, const char **why);
+void internal_stop(struct internal *in);
+/* The JSON of /health, also for the public listener. */
+char *health_text(struct kb_arena *a, const struct gateway *g);
+
+/* ---- options.c, gateway.c
+ * ---------------------------------------------------------------------- */
+
+struct settings {
+	struct kb_common_config common;
+	struct gateway_config config;
+};
+
+struct kb_option_set *settings_sets(struct settings *s, struct kb_arena *a);
+bool settings_load(struct settings *s, struct kb_arena *a, char *const env[],
+    struct kb_buf *problems) KB_MUSTUSE;
+
+/*
+ * Serves until SIGTERM or SIGINT; with a command, until it ends (on free
+ * ports of 127.0.0.1, told to it as KOMBI_URL and KOMBI_ADMIN_URL). Exit
+ * status.
+ */
+int gateway_run(
+    struct settings *s, struct kb_arena *a, char **env, const char *command);
+/* Reads the file as it would be served; problems on stderr. */
+bool gateway_file_ok(const struct settings *s, char *const env[]);
+
+/* `gateway check [--allow-unset] FILE`: exit status. */
+int config_check(int argc, char *argv[], char *const env[]);
+
+#endif

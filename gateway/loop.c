@@ -1,0 +1,320 @@
+/*
+ * The loops that carry the traffic: each a thread with its own event base,
+ * listener (SO_REUSEPORT), upstream connections and caches. What others tell
+ * a loop goes through one small inbox: a new snapshot, or to drain.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <kombi/log.h>
+#include <kombi/str.h>
+
+#include "inside.h"
+
+enum { VERIFY_THREADS = 1, VERIFY_QUEUE = 256, RETRY_CREDIT = 1000 };
+
+/* Set on every answer, also on those of the engine. */
+static const char always
+    [] = "Strict-Transport-Security: max-age=31536000; includeSubDomains\r\n"
+	 "X-Content-Type-Options: nosniff\r\n"
+	 "Referrer-Policy: no-referrer\r\n";
+
+/* ---- snapshots as a loop holds them ---------------------------------------
+ */
+
+static struct local *
+local_new(struct snapshot *s)
+{
+	struct local *l = kb_xalloc(sizeof(*l));
+
+	*l = (struct local) { .snapshot = s, .refs = 1 };
+	l->turns = calloc(s->n_upstreams + 1, sizeof(*l->turns));
+	l->metrics = calloc(s->n_routes + 1, sizeof(struct route_metrics *));
+	if (l->turns == NULL || l->metrics == NULL)
+		abort();
+	return l;
+}
+
+struct local *
+local_ref(struct local *l)
+{
+	l->refs++;
+	return l;
+}
+
+void
+local_unref(struct local *l)
+{
+	if (l == NULL || --l->refs)
+		return;
+	observe_free(l);
+	snapshot_unref(l->snapshot);
+	free(l->turns);
+	free(l->metrics);
+	free(l);
+}
+
+/* ---- inbox
+ * -------------------------------------------------------------------- */
+
+static void
+drained(void *arg)
+{
+	struct loop *l = arg;
+
+	event_base_loopbreak(l->base);
+}
+
+static void
+on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	struct loop *l = arg;
+	struct snapshot *next;
+	uint64_t count;
+	bool drain;
+
+	(void)what;
+	(void)!read(fd, &count, sizeof(count));
+	pthread_mutex_lock(&l->lock);
+	next = l->next;
+	l->next = NULL;
+	drain = l->drain;
+	pthread_mutex_unlock(&l->lock);
+	if (next != NULL) {
+		struct local *old = l->local;
+
+		l->local = local_new(next);
+		local_unref(old);
+	}
+	if (drain && !l->stopping) {
+		l->stopping = true;
+		kb_server_drain(
+		    l->server, l->gateway->common->drain_ms, drained, l);
+	}
+}
+
+static void
+wake(struct loop *l)
+{
+	uint64_t one = 1;
+
+	(void)!write(l->wake_fd, &one, sizeof(one));
+}
+
+void
+loops_publish(struct gateway *g, struct snapshot *s)
+{
+	for (size_t i = 0; i < g->n_loops; i++) {
+		struct loop *l = &g->loops[i];
+
+		pthread_mutex_lock(&l->lock);
+		snapshot_unref(l->next);
+		l->next = snapshot_ref(s);
+		pthread_mutex_unlock(&l->lock);
+		wake(l);
+	}
+}
+
+void
+loops_drain(struct gateway *g)
+{
+	for (size_t i = 0; i < g->n_loops; i++) {
+		struct loop *l = &g->loops[i];
+
+		pthread_mutex_lock(&l->lock);
+		l->drain = true;
+		pthread_mutex_unlock(&l->lock);
+		wake(l);
+	}
+}
+
+bool
+loops_drained(const struct gateway *g)
+{
+	for (size_t i = 0; i < g->n_loops; i++)
+		if (!atomic_load(&g->loops[i].drained))
+			return false;
+	return true;
+}
+
+/* ---- memory of plugins
+ * ------------------------------------------------------------ */
+
+void *
+loop_slot(struct loop *l, const struct plugin *plugin,
+    void *(*make)(struct loop *l), void (*drop)(void *p))
+{
+	size_t i = 0;
+
+	while (i < LOOP_SLOTS && l->slots[i].plugin != NULL &&
+	    l->slots[i].plugin != plugin)
+		i++;
+	assert(i < LOOP_SLOTS);
+	if (l->slots[i].plugin == NULL)
+		l->slots[i] = (struct loop_plugin_slot) {
+			.plugin = plugin,
+			.p = make(l),
+			.drop = drop,
+		};
+	return l->slots[i].p;
+}
+
+/* ---- life of a loop
+ * ------------------------------------------------------------------ */
+
+static void *
+run(void *arg)
+{
+	struct loop *l = arg;
+
+	event_base_dispatch(l->base);
+	atomic_store(&l->drained, true);
+	return NULL;
+}
+
+static struct event_base *
+base_new(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base;
+
+	if (config == NULL)
+		return NULL;
+	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
+	base = event_base_new_with_config(config);
+	event_config_free(config);
+	return base;
+}
+
+static bool
+loop_open(struct gateway *g, struct loop *l, const char **why)
+{
+	struct kb_server_conf conf = {
+		.ops = &exchange_ops,
+		.arg = l,
+		.always = always,
+	};
+
+	l->gateway = g;
+	l->retry_credit = RETRY_CREDIT;
+	pthread_mutex_init(&l->lock, NULL);
+	kb_buf_init(&l->head, 128 * 1024);
+	kb_buf_init(&l->lines, 256 * 1024);
+	l->base = base_new();
+	l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (l->base == NULL || l->wake_fd < 0) {
+		*why = "cannot make an event loop";
+		return false;
+	}
+	l->wake = event_new(
+	    l->base, l->wake_fd, EV_READ | EV_PERSIST, on_wake, l);
+	event_add(l->wake, NULL);
+	conf.base = l->base;
+	l->server = kb_server_new(&conf);
+	l->client = kb_client_new(&(struct kb_client_conf) { .base = l->base });
+	l->pool = kb_pool_new(l->base, VERIFY_THREADS, VERIFY_QUEUE);
+	l->local = local_new(snapshot_ref(g->snapshot));
+	return true;
+}
+
+static bool
+loop_listen(struct gateway *g, struct loop *l, const char **why)
+{
+	int fd = kb_listen_socket(g->common->listen, g->port, true, why);
+
+	if (fd < 0)
+		return false;
+	if (g->port == 0)
+		g->port = kb_listen_port(fd);
+	kb_server_listen(l->server, fd);
+	return true;
+}
+
+static void
+free_exchanges(struct loop *l)
+{
+	while (l->free != NULL) {
+		struct exchange *x = l->free;
+
+		l->free = x->next_free;
+		kb_buf_free(&x->up);
+		kb_buf_free(&x->down);
+		kb_buf_free(&x->replay);
+		if (x->retry_timer)
+			event_free(x->retry_timer);
+		free(x);
+	}
+}
+
+static void
+loop_close(struct loop *l)
+{
+	if (l->base == NULL)
+		return;
+	/* Exchanges first: they hold the rest. */
+	kb_server_free(l->server);
+	kb_pool_free(l->pool);
+	for (size_t i = 0; i < LOOP_SLOTS; i++)
+		if (l->slots[i].plugin)
+			l->slots[i].drop(l->slots[i].p);
+	for (size_t i = 0; i < VERIFIERS_MAX; i++)
+		if (l->tokens[i])
+			kb_token_cache_free(l->tokens[i]);
+	free_exchanges(l);
+	kb_client_free(l->client);
+	for (size_t i = 0; i < l->n_origins; i++)
+		free(l->origins[i]);
+	free(l->origins);
+	local_unref(l->local);
+	snapshot_unref(l->next);
+	kb_buf_free(&l->head);
+	kb_buf_free(&l->lines);
+	event_free(l->wake);
+	close(l->wake_fd);
+	event_base_free(l->base);
+	pthread_mutex_destroy(&l->lock);
+}
+
+bool
+loops_start(struct gateway *g, const char **why)
+{
+	g->n_loops = (size_t)g->common->workers;
+	g->loops = calloc(g->n_loops, sizeof(*g->loops));
+	if (g->loops == NULL)
+		abort();
+	for (size_t i = 0; i < g->n_loops; i++) {
+		g->loops[i].index = (unsigned)i;
+		if (!loop_open(g, &g->loops[i], why) ||
+		    !loop_listen(g, &g->loops[i], why)) {
+			g->n_loops = i + 1;
+			for (size_t j = 0; j <= i; j++)
+				loop_close(&g->loops[j]);
+			free(g->loops);
+			g->n_loops = 0;
+			return false;
+		}
+	}
+	/* Only now, so that no request is lost between two sockets. */
+	for (size_t i = 0; i < g->n_loops; i++)
+		if (pthread_create(
+			&g->loops[i].thread, NULL, run, &g->loops[i]) != 0)
+			kb_fatal("cannot start a thread");
+	return true;
+}
+
+void
+loops_join(struct gateway *g)
+{
+	for (size_t i = 0; i < g->n_loops; i++) {
+		pthread_join(g->loops[i].thread, NULL);
+		loop_close(&g->loops[i]);
+	}
+	free(g->loops);
+	g->n_loops = 0;
+}

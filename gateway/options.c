@@ -1,0 +1,84 @@
+/*
+ * The gateway's options, beside those that every service has.
+ */
+#include <string.h>
+
+#include <kombi/str.h>
+
+#include "inside.h"
+
+static const char *
+check_network(const char *value)
+{
+	struct network n;
+
+	return network_parse(value, &n) ? NULL
+					: "must be an address or address/bits";
+}
+
+static const struct kb_option options[] = {
+	KB_OPTION_STR(struct gateway_config, config_file,
+	    "KONG_DECLARATIVE_CONFIG", .flags = KB_OPT_REQUIRED,
+	    .help = "Kong 3.0 declarative file; read again at SIGHUP"),
+	KB_OPTION_STR(struct gateway_config, admin_listen, "KOMBI_ADMIN_LISTEN",
+	    .fallback = "127.0.0.1:8001",
+	    .help = "address:port of /health /ready /status /metrics"),
+	KB_OPTION_URL(struct gateway_config, issuer, "ZITADEL_ISSUER",
+	    .alias = "KOMBI_ISSUER", .flags = KB_OPT_HTTPS_IN_PRODUCTION,
+	    .help = "issuer of tokens where the file names none"),
+	KB_OPTION_URL(struct gateway_config, jwks_url, "ZITADEL_JWKS_URL",
+	    .flags = KB_OPT_HTTPS_IN_PRODUCTION,
+	    .help = "its key set; without it found by discovery"),
+	KB_OPTION_STR(struct gateway_config, client_id, "ZITADEL_CLIENT_ID",
+	    .help = "client of this platform at the issuer"),
+	KB_OPTION_LIST(struct gateway_config, audience, "KOMBI_AUDIENCE",
+	    .help = "accepted audiences of tokens, comma separated"),
+	KB_OPTION_LIST(struct gateway_config, trusted, "KOMBI_TRUSTED_PROXIES",
+	    .check = check_network,
+	    .help = "proxies whose X-Forwarded-* is believed"),
+	KB_OPTION_INT(struct gateway_config, retry_percent,
+	    "KOMBI_RETRY_PERCENT", .fallback = "10", .min = 0, .max = 100,
+	    .help = "retries, at most so many per 100 requests"),
+	KB_OPTIONS_END,
+};
+
+static const char *
+env_get(char *const env[], const char *name)
+{
+	size_t n = strlen(name);
+
+	for (; env != NULL && *env != NULL; env++)
+		if (strncmp(*env, name, n) == 0 && (*env)[n] == '=')
+			return *env + n + 1;
+	return NULL;
+}
+
+static bool
+says_development(char *const env[])
+{
+	return kb_str_eq(env_get(env, "KOMBI_ENVIRONMENT"), "development");
+}
+
+struct kb_option_set *
+settings_sets(struct settings *s, struct kb_arena *a)
+{
+	struct kb_option_set *sets = kb_new_array(a, 3, struct kb_option_set);
+
+	sets[0] = (struct kb_option_set) {
+		.options = kb_common_options(a, 8000, 2),
+		.into = &s->common,
+	};
+	sets[1] = (struct kb_option_set) {
+		.options = options,
+		.into = &s->config,
+	};
+	return sets;
+}
+
+bool
+settings_load(struct settings *s, struct kb_arena *a, char *const env[],
+    struct kb_buf *problems)
+{
+	return kb_config_load(
+	    a, settings_sets(s, a), env, says_development(env), problems);
+}

@@ -1,0 +1,31 @@
+/*
+ * The plugins in running order: Kong's priorities, ours put between.
+ */
+#include <kombi/str.h>
+
+#include "gateway.h"
+
+extern const struct plugin plugin_correlation_id, plugin_cors, plugin_jwt,
+    plugin_request_size_limiting, plugin_acl, plugin_rate_limiting_advanced,
+    plugin_tenant_router, plugin_sso_start;
+
+const struct plugin *const plugins[] = {
+	&plugin_correlation_id,
+	&plugin_cors,
+	&plugin_jwt,
+	&plugin_request_size_limiting,
+	&plugin_acl,
+	&plugin_rate_limiting_advanced,
+	&plugin_tenant_router,
+	&plugin_sso_start,
+	NULL,
+};
+
+const struct plugin *
+plugin_find(const char *name)
+{
+	for (size_t i = 0; plugins[i] != NULL; i++)
+		if (kb_str_eq(plugins[i]->name, name))
+			return plugins[i];
+	return NULL;
+}
