@@ -9,7 +9,7 @@ part_unit() {
   compgen -G 'tests/unit/*_test.c' >/dev/null || compgen -G 'tests/unit/*/*_test.c' >/dev/null ||
     { skip unit "there is no tests/unit/*_test.c"; return; }
   build asan || { skip unit "the asan preset does not build"; return; }
-  ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0} run_counted "unit (ASan, UBSan)" tests/support/with-postgres tests/run.d/ctest
+  ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0} run_counted "unit (ASan, UBSan)" tests/run.d/ctest
 }
 
 # ---- captive HTTP tests: tests/http/SERVICE[_WHAT].sh or .py ----------------
