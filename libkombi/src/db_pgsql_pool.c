@@ -144,7 +144,14 @@ take(struct pgsql_db *db, const struct kb_cx *cx, struct pgsql_conn **out)
 		return KB_OK;
 	}
 	*out = NULL;
-	if (db->open >= db->most || kb_mono_ms() < db->retry_ms)
+	if (db->open >= db->most) {
+		kb_warn(cx->log, "database: no connection is free",
+		    KB_S("driver", "postgresql"),
+		    KB_N("connections", db->most));
+		return KB_UNAVAILABLE;
+	}
+	/* Told when it failed; not again by everybody who comes meanwhile. */
+	if (kb_mono_ms() < db->retry_ms)
 		return KB_UNAVAILABLE;
 	db->open++;
 	return KB_OK;
@@ -192,11 +199,7 @@ pgsql_borrow(struct kb_cx *cx, struct kb_db_conn **out)
 		pgsql_disconnect(c);
 		gone(db, 0);
 	}
-	if (err)
-		kb_warn(cx->log, "database: no connection is free",
-		    KB_S("driver", "postgresql"),
-		    KB_N("connections", db->most));
-	else if (c == NULL)
+	if (!err && c == NULL)
 		err = open_one(db, &c);
 	if (!err)
 		*out = &c->base;
