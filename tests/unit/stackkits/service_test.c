@@ -5,6 +5,7 @@
 #include "folder.h"
 
 #include <kombi/str.h>
+#include <kombi/time.h>
 
 #include "stackkits.h"
 
@@ -360,6 +361,30 @@ a_kit_by_name_gets_the_whole_report(void **state)
 	finish(a);
 }
 
+static bool
+lists(const char *kit)
+{
+	return strstr(get(&pro_user, "/v1/stackkits").body, kit) != NULL;
+}
+
+static void
+a_reload_brings_new_kits_while_requests_are_served(void **state)
+{
+	struct kb_arena *a = start("echo '{\"valid\":true}'");
+	int64_t until = kb_mono_ms() + 20000;
+
+	(void)state;
+	assert_false(lists("\"new-kit\""));
+	folder_kit(a, "new-kit", "free");
+	folder_put(a, "kits/good-kit/stackkit.yaml", "broken: [\n");
+	sk_service.reload(kb_loopback_app(lo));
+	while (!lists("\"new-kit\""))
+		assert_true(kb_mono_ms() < until);
+	assert_false(lists("\"good-kit\""));
+	assert_true(lists("\"pro-kit\""));
+	finish(a);
+}
+
 #define IN_FOLDER(f)                                                           \
 	cmocka_unit_test_setup_teardown(f, folder_make, folder_remove)
 
@@ -384,6 +409,7 @@ main(void)
 		IN_FOLDER(a_failing_kit_is_an_internal_error_without_its_text),
 		IN_FOLDER(without_cue_the_answer_says_what_to_set),
 		IN_FOLDER(a_kit_by_name_gets_the_whole_report),
+		IN_FOLDER(a_reload_brings_new_kits_while_requests_are_served),
 	};
 
 	kb_log_fd(2);
