@@ -12,7 +12,6 @@
 
 #include "request.h"
 
-#define REQUEST_MS 30000 /* what a handler may take, waiting included */
 #define QUERY_MAX 100
 
 static const char *const role_names[] = {
@@ -80,7 +79,7 @@ kb_request_new(struct kb_arena *a, struct kb_app *app,
 	req->private_ = p;
 	req->cx.arena = a;
 	req->cx.db = app->db;
-	req->cx.deadline_ms = kb_mono_ms() + REQUEST_MS;
+	req->cx.deadline_ms = kb_mono_ms() + KB_REQUEST_MS;
 	req->method = from->method;
 	req->path = text_of(a, from->path);
 	req->query = text_of(a, from->query);

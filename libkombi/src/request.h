@@ -10,6 +10,8 @@
 
 #include "route.h"
 
+#define KB_REQUEST_MS 30000 /* what a handler may take, waiting included */
+
 struct kb_text_field {
 	const char *name, *value;
 	enum kb_header_id id;

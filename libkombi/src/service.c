@@ -2,6 +2,7 @@
  * What every service is as a program: its arguments, and the order in which
  * it starts and stops.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,6 +225,7 @@ serve(struct invocation *inv)
 	struct kb_runtime *rt;
 	int fd, status;
 
+	signal(SIGPIPE, SIG_IGN);
 	if (inv->command != NULL)
 		draw_secret(inv);
 	rt = load(inv);

@@ -23,8 +23,8 @@
 #include "envelope.h"
 #include "service_private.h"
 
-#define SPARE_QUEUE 16      /* for /health and /ready when all others wait */
 #define QUEUE_WAIT_MS 10000 /* who waited longer has given up */
+#define INLINE_MS 50
 #define BODY_LIMIT (1u << 20)
 
 struct serving {
@@ -32,6 +32,7 @@ struct serving {
 	struct event_base *base;
 	struct kb_server *server;
 	struct kb_pool *pool;
+	struct kb_pool *frame; /* one thread for /health, /ready, /metrics */
 	struct event *signals[4];
 	size_t n_signals;
 	pid_t child;
@@ -112,23 +113,46 @@ job_done(struct kb_task *task)
 		job_close(job);
 }
 
+/*
+ * The frame's own routes have a thread to themselves: a service whose
+ * workers are all busy is still alive and says so.
+ */
+static struct kb_pool *
+pool_for(const struct job *job)
+{
+	const struct kb_route *r = kb_frame_routes;
+
+	while (r->method != KB_M_NONE && r != job->req->route)
+		r++;
+	return r->method == KB_M_NONE ? job->sv->pool : job->sv->frame;
+}
+
 static void
 job_start(struct job *job)
 {
-	struct serving *sv = job->sv;
-	bool frame = kb_str_starts(job->req->path, "/health") ||
-	    kb_str_starts(job->req->path, "/ready");
-	unsigned waiting = kb_pool_waiting(sv->pool);
-
-	kb_access_queue(waiting);
 	job->task.work = job_work;
 	job->task.done = job_done;
-	if ((frame || waiting < (unsigned)sv->rt->common.queue) &&
-	    kb_pool_submit(sv->pool, &job->task)) {
+	job->req->cx.deadline_ms = kb_mono_ms() + KB_REQUEST_MS;
+	kb_access_queue(kb_pool_waiting(job->sv->pool));
+	if (kb_pool_submit(pool_for(job), &job->task)) {
 		job->running = true;
 		return;
 	}
 	job_fail(job, KB_UNAVAILABLE, "The service is overloaded");
+	job_answer(job);
+}
+
+/* On the loop: what blocks here blocks everybody. */
+static void
+job_inline(struct job *job)
+{
+	int64_t began = kb_mono_ms();
+
+	job_reply(job, kb_request_run(job->req, job->later));
+	if (kb_mono_ms() - began > INLINE_MS)
+		kb_warn(job->req->cx.log, "inline handler blocks the loop",
+		    KB_S("path", job->req->path),
+		    KB_N("ms", kb_mono_ms() - began));
 	job_answer(job);
 }
 
@@ -215,12 +239,10 @@ on_body_end(struct kb_exchange *ex)
 	struct job *job = kb_ex_user(ex);
 
 	kb_request_body(job->req, kb_buf_str(job->body), job->body->len);
-	if (!(job->req->route->flags & KB_INLINE)) {
+	if (job->req->route->flags & KB_INLINE)
+		job_inline(job);
+	else
 		job_start(job);
-		return;
-	}
-	job_reply(job, kb_request_run(job->req, job->later));
-	job_answer(job);
 }
 
 static void
@@ -392,7 +414,6 @@ serving_open(struct serving *sv, int fd)
 		.always = kb_security_lines,
 	};
 
-	signal(SIGPIPE, SIG_IGN);
 	raise_descriptors();
 	sv->base = conf.base = base_new();
 	watch_signal(sv, SIGTERM, on_stop_signal);
@@ -400,7 +421,8 @@ serving_open(struct serving *sv, int fd)
 	watch_signal(sv, SIGHUP, on_reload_signal);
 	watch_signal(sv, SIGCHLD, on_child_signal);
 	sv->pool = kb_pool_new(sv->base, (unsigned)sv->rt->common.workers,
-	    (unsigned)sv->rt->common.queue + SPARE_QUEUE);
+	    (unsigned)sv->rt->common.queue);
+	sv->frame = kb_pool_new(sv->base, 1, 64);
 	kb_background_start(sv->rt);
 	sv->server = kb_server_new(&conf);
 	kb_server_listen(sv->server, fd);
@@ -410,6 +432,7 @@ static void
 serving_close(struct serving *sv)
 {
 	kb_pool_free(sv->pool);
+	kb_pool_free(sv->frame);
 	kb_server_free(sv->server);
 	for (size_t i = 0; i < sv->n_signals; i++)
 		event_free(sv->signals[i]);
