@@ -16,7 +16,7 @@ const struct kb_option sk_options[] = {
 	KB_OPTION_INT(struct sk_config, cpu_s, "KOMBI_CUE_CPU_SECONDS",
 	    .fallback = "10", .min = 1, .max = 300, .help = "CPU time of one validation"),
 	KB_OPTION_INT(struct sk_config, timeout_ms, "KOMBI_CUE_TIMEOUT_MS",
-	    .fallback = "15000", .min = 100, .max = 300000, .help = "time of one validation"),
+	    .fallback = "25000", .min = 100, .max = 300000, .help = "time of one validation"),
 	KB_OPTION_INT(struct sk_config, parallel, "KOMBI_CUE_PARALLEL",
 	    .fallback = "2", .min = 1, .max = 64, .help = "validations at a time; others wait"),
 	KB_OPTION_INT(struct sk_config, cached, "KOMBI_CUE_CACHE",
