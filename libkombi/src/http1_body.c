@@ -156,7 +156,7 @@ trailer_step(struct kb_http1_body *b, char c)
 			b->state = TRAILER_LF;
 		return c == '\r' || !kb_http1_is_control(c);
 	case TRAILER_LF: b->state = TRAILER_FIRST; return c == '\n';
-	default: /* END_LF */ b->ended = true; return c == '\n';
+	default: /* END_LF */ b->ended = c == '\n'; return b->ended;
 	}
 }
 

@@ -58,6 +58,8 @@ decode(const struct kb_http1_body *start, const char *bytes, size_t len,
 	free(two);
 	if (out.ok)
 		assert_int_equal(b.total, out.data.len);
+	else
+		assert_false(b.ended);
 	return out;
 }
 
