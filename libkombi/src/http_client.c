@@ -28,7 +28,7 @@ kb_client_new(const struct kb_client_conf *conf)
 	if (c->conf.idle_per_origin == 0)
 		c->conf.idle_per_origin = 512;
 	if (c->conf.idle_ms == 0)
-		c->conf.idle_ms = 55 * 1000;
+		c->conf.idle_ms = 55000;
 	if (c->conf.requests == 0)
 		c->conf.requests = 10000;
 	if (c->conf.high_water == 0)

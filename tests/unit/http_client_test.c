@@ -222,6 +222,49 @@ bytes_after_an_answer_never_reach_the_next_call(void **state)
 	close(other);
 }
 
+struct starter {
+	struct world *w;
+	struct seen s;
+};
+
+static void
+start_from_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct starter *st = arg;
+
+	(void)fd;
+	(void)what;
+	start_get(st->w, &st->s);
+}
+
+static void
+bytes_that_came_in_the_same_turn_of_the_loop_do_not_either(void **state)
+{
+	struct world *w = *state;
+	struct starter st = { .w = w };
+	struct event *e;
+	int fd = warm_up(w), other, pipes[2];
+
+	clear(&st.s);
+	assert_int_equal(pipe(pipes), 0);
+	e = event_new(w->base, pipes[0], EV_READ, start_from_event, &st);
+	event_add(e, NULL);
+	/* The event that starts the call is due first. */
+	assert_int_equal(write(pipes[1], "x", 1), 1);
+	say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison");
+	other = accept_one(w);
+	expect_request(w, other, GET);
+	say(other, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+	UNTIL(w, st.s.dones == 1);
+	assert_string_equal(kb_buf_str(&st.s.body), "ok");
+	kb_buf_free(&st.s.body);
+	event_free(e);
+	close(pipes[0]);
+	close(pipes[1]);
+	close(fd);
+	close(other);
+}
+
 /* ---- pool
  * ------------------------------------------------------------------------ */
 
@@ -396,6 +439,7 @@ main(void)
 		TEST(bad_answers_fail_and_their_connection_is_dropped),
 		TEST(truncated_answers_fail_as_closed),
 		TEST(bytes_after_an_answer_never_reach_the_next_call),
+		TEST(bytes_that_came_in_the_same_turn_of_the_loop_do_not_either),
 		TEST(an_idle_connection_that_closes_leaves_the_pool),
 		TEST(a_stale_connection_is_replaced_once_without_telling),
 		TEST(a_new_connection_that_closes_is_not_retried),
