@@ -314,7 +314,9 @@ verify(const struct verifier *v, struct kb_arena *a, const char *token,
 	out->generation = kb_issuer_generation(v->keys);
 	keys = kb_issuer_keys(v->keys);
 	out->err = kb_jwt_verify(
-	    a, token, len, keys, &rules, &jwt, &out->why, &out->unknown_kid);
+	    a, (struct kb_slice) { token, len }, keys, &rules, &jwt);
+	out->why = jwt.why;
+	out->unknown_kid = jwt.unknown_kid;
 	kb_jwks_unref(keys);
 	if (out->err)
 		return;

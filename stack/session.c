@@ -68,10 +68,9 @@ check_signature(
 	static const struct kb_jwt_rules rules = { .leeway_s = 0 };
 	const char *key = session_key(req->cx.arena, &tc->row, &tc->user);
 	struct kb_jwt jwt;
-	const char *why;
 
-	return kb_jwt_verify_hs256(req->cx.arena, token.ptr, token.len, key,
-	    strlen(key), &rules, &jwt, &why);
+	return kb_jwt_verify_hs256(req->cx.arena, token,
+	    (struct kb_slice) { key, strlen(key) }, &rules, &jwt);
 }
 
 enum kb_err

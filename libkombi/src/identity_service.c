@@ -63,7 +63,6 @@ kb_service_token_check(struct kb_arena *a, const struct kb_secret *root,
 	const struct kb_json *claims;
 	struct kb_pair_keys keys;
 	struct kb_jwt jwt;
-	const char *why;
 
 	if (kb_jwt_peek(a, token.ptr, token.len, &claims))
 		return KB_AUTH_INVALID;
@@ -79,8 +78,10 @@ kb_service_token_check(struct kb_arena *a, const struct kb_secret *root,
 	for (unsigned i = 0; i < keys.n; i++) {
 		const struct kb_pair_key *k = &keys.keys[i];
 
-		if (kb_jwt_verify_hs256(a, token.ptr, token.len, k->key,
-			sizeof(k->key), &rules, &jwt, &why) == KB_OK &&
+		if (kb_jwt_verify_hs256(a, token,
+			(struct kb_slice) {
+			    (const char *)k->key, sizeof(k->key) },
+			&rules, &jwt) == KB_OK &&
 		    kb_str_eq(kb_json_str(jwt.header, "kid"), k->id)) {
 			*caller = jwt.issuer;
 			return KB_OK;

@@ -221,7 +221,6 @@ check_claims(struct kb_arena *a, const struct parts *p,
 {
 	const struct kb_json *claims;
 
-	memset(out, 0, sizeof(*out));
 	if (rules->typ_at_jwt && !typ_is_access_token(p->header))
 		return "typ is of another kind of token";
 	if (!parse_object(a, p->payload, &claims))
@@ -245,10 +244,15 @@ check_claims(struct kb_arena *a, const struct parts *p,
 /* ---- verifying -----------------------------------------------------------*/
 
 static enum kb_err
-verdict(const char *problem, const char **why)
+verdict(const char *problem, struct kb_jwt *out)
 {
-	*why = problem;
-	return problem ? KB_AUTH_INVALID : KB_OK;
+	if (!problem)
+		return KB_OK;
+	*out = (struct kb_jwt) {
+		.why = problem,
+		.unknown_kid = out->unknown_kid,
+	};
+	return KB_AUTH_INVALID;
 }
 
 static const char *
@@ -268,54 +272,53 @@ check_signature(const struct parts *p, const struct kb_pubkey *key)
 }
 
 enum kb_err
-kb_jwt_verify(struct kb_arena *a, const char *token, size_t len,
-    struct kb_jwks *keys, const struct kb_jwt_rules *rules, struct kb_jwt *out,
-    const char **why, bool *unknown_kid)
+kb_jwt_verify(struct kb_arena *a, struct kb_slice token, struct kb_jwks *keys,
+    const struct kb_jwt_rules *rules, struct kb_jwt *out)
 {
 	const struct kb_pubkey *key;
 	const char *problem;
 	struct parts p;
 
-	*unknown_kid = false;
-	*why = "no keys";
+	*out = (struct kb_jwt) { .why = keys ? NULL : "no keys" };
 	if (!keys)
 		return KB_UNAVAILABLE;
-	problem = take_apart(a, token, len, &p);
+	problem = take_apart(a, token.ptr, token.len, &p);
 	if (problem)
-		return verdict(problem, why);
+		return verdict(problem, out);
 	key = kb_jwks_find(keys, p.kid);
 	if (!key) {
 		/* No issuer's key will ever carry HS256: not worth a fetch. */
-		*unknown_kid = p.kid && p.alg != KB_JWT_HS256;
-		return verdict("no such key", why);
+		out->unknown_kid = p.kid && p.alg != KB_JWT_HS256;
+		return verdict("no such key", out);
 	}
 	problem = check_signature(&p, key);
 	if (!problem)
 		problem = check_claims(a, &p, rules, out);
-	return verdict(problem, why);
+	return verdict(problem, out);
 }
 
 enum kb_err
-kb_jwt_verify_hs256(struct kb_arena *a, const char *token, size_t len,
-    const void *key, size_t key_len, const struct kb_jwt_rules *rules,
-    struct kb_jwt *out, const char **why)
+kb_jwt_verify_hs256(struct kb_arena *a, struct kb_slice token,
+    struct kb_slice key, const struct kb_jwt_rules *rules, struct kb_jwt *out)
 {
 	unsigned char mac[KB_SHA256_SIZE];
 	const char *problem;
 	struct parts p;
 
-	if (!key_len)
-		return verdict("empty key", why);
-	problem = take_apart(a, token, len, &p);
+	*out = (struct kb_jwt) { .why = NULL };
+	if (!key.len)
+		return verdict("empty key", out);
+	problem = take_apart(a, token.ptr, token.len, &p);
 	if (problem)
-		return verdict(problem, why);
+		return verdict(problem, out);
 	if (p.alg != KB_JWT_HS256)
-		return verdict("alg is not the key's", why);
-	kb_hmac_sha256(key, key_len, p.signed_text.ptr, p.signed_text.len, mac);
+		return verdict("alg is not the key's", out);
+	kb_hmac_sha256(
+	    key.ptr, key.len, p.signed_text.ptr, p.signed_text.len, mac);
 	if (p.sig.len != sizeof(mac) ||
 	    !kb_equal_ct(mac, p.sig.ptr, sizeof(mac)))
-		return verdict("bad signature", why);
-	return verdict(check_claims(a, &p, rules, out), why);
+		return verdict("bad signature", out);
+	return verdict(check_claims(a, &p, rules, out), out);
 }
 
 enum kb_err

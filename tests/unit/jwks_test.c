@@ -317,15 +317,14 @@ only_a_wellformed_token_with_a_foreign_kid_asks_for_new_keys(void **state)
 	assert_int_equal(kb_jwks_from_pem(rsa_spki, "k", &set), KB_OK);
 	for (size_t i = 0; i < KB_COUNT(cases); i++) {
 		struct kb_jwt jwt;
-		const char *why;
-		bool unknown;
 
-		assert_int_equal(
-		    kb_jwt_verify(a, cases[i].token, strlen(cases[i].token),
-			set, &rules, &jwt, &why, &unknown),
+		assert_int_equal(kb_jwt_verify(a,
+				     (struct kb_slice) { cases[i].token,
+					 strlen(cases[i].token) },
+				     set, &rules, &jwt),
 		    KB_AUTH_INVALID);
-		if (unknown != cases[i].unknown)
-			fail_msg("%s: %s", cases[i].token, why);
+		if (jwt.unknown_kid != cases[i].unknown)
+			fail_msg("%s: %s", cases[i].token, jwt.why);
 	}
 	kb_jwks_unref(set);
 	kb_arena_free(a);

@@ -43,31 +43,34 @@ struct kb_jwt_rules {
 	bool typ_at_jwt;    /* only "at+jwt" or "JWT" or absent typ */
 };
 
-/* A verified token; strings live in the arena. */
+/*
+ * What verifying found. The claims are set for a verified token only; strings
+ * live in the arena.
+ */
 struct kb_jwt {
 	const char *issuer, *subject;
 	int64_t expires, issued_at;   /* unix seconds; issued_at 0: absent */
 	const struct kb_json *claims; /* the whole payload */
 	const struct kb_json *header;
+	const char *why;  /* refused: constant text for the log; else NULL */
+	bool unknown_kid; /* well-formed, but its kid is not in the set */
 };
 
 /*
- * Verifies `token` (no "Bearer "). KB_OK, KB_AUTH_INVALID with *why a
- * constant text for the log, or KB_UNAVAILABLE when `keys` is NULL.
- * *unknown_kid: the token is well-formed but its kid is not in the set. The
- * kid is compared byte for byte; a token without one is verified by a set of
- * one key only, and a lone key without kid verifies any token's kid.
- * Order: structure, key, signature, then claims; exp is required.
+ * Verifies `token` (no "Bearer "). KB_OK, KB_AUTH_INVALID, or KB_UNAVAILABLE
+ * when `keys` is NULL. The kid is compared byte for byte; a token without one
+ * is verified by a set of one key only, and a lone key without kid verifies
+ * any token's kid. Order: structure, key, signature, then claims; exp is
+ * required.
  */
-enum kb_err kb_jwt_verify(struct kb_arena *a, const char *token, size_t len,
-    struct kb_jwks *keys, const struct kb_jwt_rules *rules, struct kb_jwt *out,
-    const char **why, bool *unknown_kid) KB_MUSTUSE;
+enum kb_err
+kb_jwt_verify(struct kb_arena *a, struct kb_slice token, struct kb_jwks *keys,
+    const struct kb_jwt_rules *rules, struct kb_jwt *out) KB_MUSTUSE;
 
 /* HS256 with a raw key, for our own tokens. */
-enum kb_err
-kb_jwt_verify_hs256(struct kb_arena *a, const char *token, size_t len,
-    const void *key, size_t key_len, const struct kb_jwt_rules *rules,
-    struct kb_jwt *out, const char **why) KB_MUSTUSE;
+enum kb_err kb_jwt_verify_hs256(struct kb_arena *a, struct kb_slice token,
+    struct kb_slice key, const struct kb_jwt_rules *rules,
+    struct kb_jwt *out) KB_MUSTUSE;
 /* Signs `claims` (JSON object text); kid may be NULL. */
 char *kb_jwt_sign_hs256(struct kb_arena *a, const char *claims, const char *kid,
     const void *key, size_t key_len);
