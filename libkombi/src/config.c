@@ -339,6 +339,17 @@ kb_config_load(struct kb_arena *a, const struct kb_option_set *sets,
 	return problems->len == before && !kb_buf_failed(problems);
 }
 
+void
+kb_config_free(const struct kb_option_set *sets)
+{
+	const struct kb_option *o;
+
+	for (; sets->options; sets++)
+		for (o = sets->options; o->type != KB_OPT_END; o++)
+			if (o->type == KB_OPT_SECRET)
+				kb_secret_free(field_of(sets, o));
+}
+
 /* ---- --help and --print-config ---------------------------------------------
  */
 

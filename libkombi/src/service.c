@@ -140,8 +140,7 @@ load(struct invocation *inv)
 static void
 unload(struct kb_runtime *rt)
 {
-	kb_secret_free(&rt->common.service_secret);
-	kb_secret_free(&rt->common.service_secret_next);
+	kb_config_free(kb_runtime_sets(rt));
 	kb_arena_free(rt->arena);
 }
 

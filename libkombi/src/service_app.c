@@ -144,8 +144,7 @@ kb_runtime_stop(struct kb_runtime *rt)
 	if (rt->app.service->stop != NULL)
 		rt->app.service->stop(&rt->app);
 	kb_db_close(rt->app.db);
-	kb_secret_free(&rt->common.service_secret);
-	kb_secret_free(&rt->common.service_secret_next);
+	kb_config_free(kb_runtime_sets(rt));
 	kb_arena_free(rt->arena);
 }
 

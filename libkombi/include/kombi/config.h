@@ -85,6 +85,9 @@ struct kb_option_set {
 bool kb_config_load(struct kb_arena *a, const struct kb_option_set *sets,
     char *const env[], bool development, struct kb_buf *problems) KB_MUSTUSE;
 
+/* Wipes and frees the secrets that kb_config_load has set. */
+void kb_config_free(const struct kb_option_set *sets);
+
 /* --help: name, default, bounds, text. --print-config: NAME=value lines,
  * secrets as "(set)" or "(not set)". */
 void kb_config_help(const struct kb_option_set *sets, FILE *out);
