@@ -550,12 +550,15 @@ kb_listen_socket(
 int
 kb_listen_port(int fd)
 {
-	struct sockaddr_storage at;
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} at = { .in6 = { .sin6_port = 0 } };
 	socklen_t len = sizeof(at);
 
-	if (getsockname(fd, (struct sockaddr *)&at, &len) != 0)
+	if (getsockname(fd, &at.any, &len) != 0)
 		return -1;
-	if (at.ss_family == AF_INET6)
-		return ntohs(((struct sockaddr_in6 *)(void *)&at)->sin6_port);
-	return ntohs(((struct sockaddr_in *)(void *)&at)->sin_port);
+	return ntohs(
+	    at.any.sa_family == AF_INET6 ? at.in6.sin6_port : at.in.sin_port);
 }

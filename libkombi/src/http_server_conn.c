@@ -109,15 +109,16 @@ kb_ex_free(struct kb_exchange *ex)
 }
 
 static void
-ex_give(struct kb_exchange *ex)
+ex_give(struct kb_conn *c)
 {
-	struct kb_server *s = ex->server;
+	struct kb_exchange *ex = c->ex;
+	struct kb_server *s = c->server;
 
+	c->ex = NULL;
 	kb_ex_undue(ex);
 	if (ex->write_armed)
 		event_del(&ex->ev_write);
 	ex->write_armed = false;
-	ex->conn->ex = NULL;
 	ex->conn = NULL;
 	if (s->n_free >= FREE_EXCHANGES) {
 		kb_ex_free(ex);
@@ -155,7 +156,7 @@ kb_conn_break(struct kb_conn *c, enum kb_end end)
 {
 	if (c->ex != NULL) {
 		ex_ended(c->ex, end);
-		ex_give(c->ex);
+		ex_give(c);
 	}
 	kb_conn_free(c);
 }
@@ -168,7 +169,7 @@ static void
 conn_linger(struct kb_conn *c)
 {
 	if (c->ex != NULL)
-		ex_give(c->ex);
+		ex_give(c);
 	if (c->half_closed || shutdown(event_get_fd(&c->ev), SHUT_WR) != 0) {
 		kb_conn_free(c);
 		return;
@@ -477,7 +478,7 @@ kb_conn_settle(struct kb_conn *c)
 static void
 conn_idle(struct kb_conn *c)
 {
-	ex_give(c->ex);
+	ex_give(c);
 	if (c->server->draining || c->half_closed)
 		kb_conn_free(c);
 	else

@@ -52,12 +52,11 @@ copy_headers(
     struct kb_request *req, const struct kb_http1_head *head, const char *bytes)
 {
 	struct kb_request_private *p = req->private_;
-	char *copy = kb_strndup(req->cx.arena, "", 0);
+	char *copy = kb_arena_alloc(req->cx.arena, (size_t)head->done + 1);
 
 	p->n_headers = head->n_fields;
 	p->headers = kb_new_array(
 	    req->cx.arena, p->n_headers + 1, struct kb_text_field);
-	copy = kb_arena_alloc(req->cx.arena, (size_t)head->done + 1);
 	memcpy(copy, bytes, head->done);
 	for (size_t i = 0; i < p->n_headers; i++) {
 		const struct kb_http1_field *f = &head->fields[i];
