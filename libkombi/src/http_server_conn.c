@@ -193,15 +193,18 @@ linger_read(struct kb_conn *c)
 		kb_conn_free(c);
 }
 
-/* A cut answer must not look complete: reset instead of FIN. */
+/*
+ * Reset instead of FIN: a cut answer must not look complete, and what a
+ * stalled reader has not taken must not stay in the kernel.
+ */
 static void
-conn_cut(struct kb_conn *c)
+conn_cut(struct kb_conn *c, enum kb_end end)
 {
 	struct linger now = { .l_onoff = 1, .l_linger = 0 };
 
 	(void)setsockopt(
 	    event_get_fd(&c->ev), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-	kb_conn_break(c, KB_END_ABORTED);
+	kb_conn_break(c, end);
 }
 
 void
@@ -212,7 +215,7 @@ kb_conn_next(struct kb_conn *c)
 	ex_ended(ex, ex->end);
 	ex->phase = KB_PHASE_DRAIN;
 	if (ex->cut)
-		conn_cut(c);
+		conn_cut(c, KB_END_ABORTED);
 	else if (ex->close_after || c->half_closed || ex->tunnel)
 		conn_linger(c);
 	else {
@@ -657,7 +660,7 @@ tick(struct kb_conn *c)
 
 	if (kb_ex_pending(ex) > 0 &&
 	    now - ex->progress_ms > ex->server->limits.write_ms) {
-		kb_conn_break(c, KB_END_TIMEOUT);
+		conn_cut(c, KB_END_TIMEOUT);
 		return;
 	}
 	if (why != NULL && !ex->finished)
