@@ -462,6 +462,11 @@ check_service(struct loading *l, struct service *s)
 	if (s->host == NULL)
 		problem(l->p, s->line, "service %s: host or url is required",
 		    s->name);
+	else if (!kb_http_host_ok(kb_slice_of(s->host)) ||
+	    (strchr(s->host, ':') && s->host[0] != '['))
+		problem(l->p, s->line,
+		    "service %s: host \"%s\" is not a host name", s->name,
+		    s->host);
 	if (s->path == NULL || kb_str_eq(s->path, "/"))
 		s->path = "";
 	if (s->path[0] == '\0')

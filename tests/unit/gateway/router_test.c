@@ -1,0 +1,353 @@
+/* Which route takes a request, and the path that upstream sees. */
+#include "test.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <kombi/str.h>
+#include <kombi/time.h>
+
+#include "inside.h"
+
+struct table {
+	struct kb_arena *arena;
+	struct snapshot *s;
+};
+
+/* Routes as lines of flow YAML below one service. */
+static struct table
+table_of(const char *routes)
+{
+	struct problems p = { .arena = kb_arena_new(0), .file = "t" };
+	struct substitution sub = { 0 };
+	struct table t = { .arena = p.arena };
+	char *yaml = kb_sprintf(p.arena,
+	    "_format_version: \"3.0\"\nservices:\n- name: s\n"
+	    "  host: h\n  routes:\n%s",
+	    routes);
+
+	t.s = config_parse(&p, yaml, strlen(yaml), &sub);
+	assert_false(problems_any(&p));
+	return t;
+}
+
+static struct router_match
+find(const struct table *t, const char *method, const char *host,
+    const char *path)
+{
+	struct router_match m;
+
+	router_find(t->s->router,
+	    &(struct router_query) {
+		.path = kb_slice_of(path),
+		.host = kb_slice_of(host),
+		.method = kb_method_of(method, strlen(method)),
+		.proto = PROTO_HTTP,
+	    },
+	    &m);
+	return m;
+}
+
+static const char *
+name_at(const struct table *t, const char *path)
+{
+	struct router_match m = find(t, "GET", "x.io", path);
+
+	return m.route ? m.route->name : "-";
+}
+
+static void
+a_prefix_matches_whole_segments_only(void **state)
+{
+	struct table t = table_of("  - {name: admin, paths: [/v1/admin]}\n"
+				  "  - {name: dir, paths: [/files/]}\n");
+
+	(void)state;
+	assert_string_equal(name_at(&t, "/v1/admin"), "admin");
+	assert_string_equal(name_at(&t, "/v1/admin/"), "admin");
+	assert_string_equal(name_at(&t, "/v1/admin/users/7"), "admin");
+	assert_string_equal(name_at(&t, "/v1/adminx"), "-");
+	assert_string_equal(name_at(&t, "/v1/admin;x"), "-");
+	assert_string_equal(name_at(&t, "/v1"), "-");
+	assert_string_equal(name_at(&t, "/"), "-");
+	assert_string_equal(name_at(&t, "/files"), "-");
+	assert_string_equal(name_at(&t, "/files/"), "dir");
+	assert_string_equal(name_at(&t, "/files/a"), "dir");
+	kb_arena_free(t.arena);
+}
+
+static void
+the_longest_prefix_wins_whatever_the_order(void **state)
+{
+	struct table t = table_of("  - {name: root, paths: [/]}\n"
+				  "  - {name: v1, paths: [/v1]}\n"
+				  "  - {name: deep, paths: [/v1/a/b/c]}\n"
+				  "  - {name: a, paths: [/v1/a]}\n"
+				  "  - {name: a-b, paths: [/v1/a-b]}\n");
+
+	(void)state;
+	assert_string_equal(name_at(&t, "/"), "root");
+	assert_string_equal(name_at(&t, "/v1x"), "root");
+	assert_string_equal(name_at(&t, "/v1/z"), "v1");
+	assert_string_equal(name_at(&t, "/v1/a/b"), "a");
+	assert_string_equal(name_at(&t, "/v1/a/b/c/d"), "deep");
+	assert_string_equal(name_at(&t, "/v1/a-b/x"), "a-b");
+	kb_arena_free(t.arena);
+}
+
+static void
+a_method_that_does_not_fit_is_told_with_those_that_do(void **state)
+{
+	struct table t = table_of(
+	    "  - {name: r, paths: [/r], methods: [GET, POST]}\n"
+	    "  - {name: all, paths: [/all]}\n");
+	struct router_match m = find(&t, "DELETE", "x.io", "/r/1");
+	char *list;
+
+	(void)state;
+	assert_null(m.route);
+	list = method_list(t.arena, m.allow);
+	assert_string_equal(list, "GET, HEAD, POST");
+	assert_non_null(find(&t, "HEAD", "x.io", "/r").route);
+	assert_non_null(find(&t, "DELETE", "x.io", "/all").route);
+	m = find(&t, "GET", "x.io", "/none");
+	assert_null(m.route);
+	assert_int_equal(m.allow, 0);
+	kb_arena_free(t.arena);
+}
+
+static void
+a_shorter_prefix_serves_where_the_longer_has_other_methods(void **state)
+{
+	struct table t = table_of(
+	    "  - {name: public, paths: [/v1/public], methods: [GET]}\n"
+	    "  - {name: rest, paths: [/v1]}\n");
+
+	(void)state;
+	assert_string_equal(name_at(&t, "/v1/public/x"), "public");
+	assert_string_equal(
+	    find(&t, "POST", "x.io", "/v1/public/x").route->name, "rest");
+	kb_arena_free(t.arena);
+}
+
+static void
+hosts_are_matched_exactly_then_by_wildcard_then_any(void **state)
+{
+	struct table t = table_of(
+	    "  - {name: any, paths: [/a]}\n"
+	    "  - {name: wild, paths: [/a], hosts: [\"*.x.io\"]}\n"
+	    "  - {name: deeper, paths: [/a], hosts: [\"*.b.x.io\"]}\n"
+	    "  - {name: right, paths: [/a], hosts: [\"x.*\"]}\n"
+	    "  - {name: exact, paths: [/a], hosts: [a.x.io, b.x.io]}\n"
+	    "  - {name: only-host, hosts: [h.io]}\n");
+	static const struct {
+		const char *host, *name;
+	} cases[] = {
+		{ "a.x.io", "exact" },
+		{ "b.x.io", "exact" },
+		{ "c.x.io", "wild" },
+		{ "c.b.x.io", "deeper" },
+		{ "x.com", "right" },
+		{ "x.io", "right" },
+		{ "evilx.io", "any" },
+		{ "", "any" },
+		{ "h.io", "any" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < KB_COUNT(cases); i++)
+		assert_string_equal(
+		    find(&t, "GET", cases[i].host, "/a/b").route->name,
+		    cases[i].name);
+	assert_string_equal(
+	    find(&t, "GET", "h.io", "/else").route->name, "only-host");
+	assert_null(find(&t, "GET", "i.io", "/else").route);
+	kb_arena_free(t.arena);
+}
+
+static void
+a_route_for_https_asks_for_it(void **state)
+{
+	struct table t = table_of(
+	    "  - {name: r, paths: [/r], protocols: [https]}\n");
+	struct router_match m = find(&t, "GET", "x.io", "/r");
+
+	(void)state;
+	assert_null(m.route);
+	assert_true(m.https_only);
+	kb_arena_free(t.arena);
+}
+
+static void
+websockets_pass_only_where_allowed(void **state)
+{
+	struct table t = table_of(
+	    "  - {name: a, paths: [/a]}\n"
+	    "  - {name: b, paths: [/b], protocols: [http, ws]}\n"
+	    "  - {name: c, paths: [/c], tags: [websocket]}\n");
+
+	(void)state;
+	assert_false(t.s->routes[0]->websocket);
+	assert_true(t.s->routes[1]->websocket);
+	assert_true(t.s->routes[2]->websocket);
+	kb_arena_free(t.arena);
+}
+
+static void
+ten_thousand_routes_are_found_without_looking_at_all(void **state)
+{
+	struct kb_buf b;
+	struct table t;
+	char path[64];
+	int64_t begin;
+
+	(void)state;
+	kb_buf_init(&b, 8 << 20);
+	for (int i = 0; i < 10000; i++)
+		kb_buf_addf(&b,
+		    "  - {name: r%d, paths: [/v1/r%d], hosts: [h%d.io]}\n", i,
+		    i, i % 100);
+	t = table_of(kb_buf_str(&b));
+	kb_buf_free(&b);
+	begin = kb_mono_ms();
+	for (int i = 0; i < 10000; i++) {
+		char host[32];
+		struct router_match m;
+
+		snprintf(path, sizeof(path), "/v1/r%d/x", i);
+		snprintf(host, sizeof(host), "h%d.io", i % 100);
+		m = find(&t, "GET", host, path);
+		assert_non_null(m.route);
+		assert_int_equal(m.route->index, i);
+		assert_null(find(&t, "GET", "other.io", path).route);
+	}
+	assert_true(kb_mono_ms() - begin < 2000);
+	kb_arena_free(t.arena);
+}
+
+static void
+a_hostile_path_costs_no_more_than_its_length(void **state)
+{
+	struct table t = table_of("  - {name: r, paths: [/a/a/a/a/a/a/a/a]}\n");
+	char path[8001];
+	int64_t begin = kb_mono_ms();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(path) - 1; i++)
+		path[i] = i % 2 ? 'a' : '/';
+	path[sizeof(path) - 1] = '\0';
+	for (int i = 0; i < 1000; i++)
+		assert_string_equal(name_at(&t, path), "r");
+	assert_true(kb_mono_ms() - begin < 1000);
+	kb_arena_free(t.arena);
+}
+
+/* kong.md 1.5, the rows that hold whole segments. */
+static void
+paths_are_joined_as_kong_does(void **state)
+{
+	static const struct {
+		const char *service, *route;
+		bool strip;
+		const char *request, *upstream;
+	} rows[] = {
+		{ "/", "/route", true, "/route", "/" },
+		{ "/", "/route", true, "/route/", "/" },
+		{ "/", "/route", false, "/route/x", "/route/x" },
+		{ "/srv", "/rou", false, "/rou/req", "/srv/rou/req" },
+		{ "/srv", "/rou", true, "/rou/req", "/srv/req" },
+		{ "/srv/", "/rou", false, "/rou", "/srv/rou" },
+		{ "/srv/", "/rou", true, "/rou", "/srv" },
+		{ "/service", "/", true, "/", "/service" },
+		{ "/service", "/", false, "/route", "/service/route" },
+		{ "/service", "/", true, "/route/", "/service/route/" },
+		{ "/service", "/route", false, "/route/", "/service/route/" },
+		{ "/service", "/route", true, "/route", "/service" },
+		{ "/service", "/route", true, "/route/", "/service/" },
+		{ "/service", "/route/", true, "/route/", "/service/" },
+		{ "/service", "/route/", true, "/route/req", "/service/req" },
+		{ "/service/", "/route", true, "/route/", "/service/" },
+		{ "", "/route", false, "/route", "/route" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < KB_COUNT(rows); i++) {
+		struct service s = { .path = rows[i].service };
+		struct route r = { .service = &s, .strip_path = rows[i].strip };
+		size_t prefix = strlen(rows[i].route);
+		struct kb_buf out;
+
+		if (rows[i].route[prefix - 1] == '/')
+			prefix--;
+		kb_buf_init(&out, 1024);
+		upstream_path(&out, &r, kb_slice_of(rows[i].request), prefix);
+		assert_string_equal(kb_buf_str(&out), rows[i].upstream);
+		kb_buf_free(&out);
+	}
+}
+
+static void
+internal_paths_are_denied_in_any_case(void **state)
+{
+	static const char *const denied[] = { "/api/internal",
+		"/api/internal/users/x", "/API/Internal/x", "/metrics",
+		"/ready", "/ready/x", "/api/internal;x" };
+	static const char *const open[] = { "/api/internals", "/readyx",
+		"/metric", "/api", "/v1/metrics", "/" };
+
+	(void)state;
+	for (size_t i = 0; i < KB_COUNT(denied); i++)
+		assert_true(path_is_denied(kb_slice_of(denied[i])));
+	for (size_t i = 0; i < KB_COUNT(open); i++)
+		assert_false(path_is_denied(kb_slice_of(open[i])));
+}
+
+static void
+networks_hold_their_addresses(void **state)
+{
+	struct network n;
+	struct sockaddr_in four = { .sin_family = AF_INET };
+	struct sockaddr_storage any = { 0 };
+
+	(void)state;
+	four.sin_addr.s_addr = htonl(0x0a010203);
+	memcpy(&any, &four, sizeof(four));
+	assert_true(network_parse("10.0.0.0/8", &n));
+	assert_true(network_has(&n, &any));
+	assert_true(network_parse("10.1.2.3", &n));
+	assert_true(network_has(&n, &any));
+	assert_true(network_parse("10.1.2.2/31", &n));
+	assert_true(network_has(&n, &any));
+	assert_true(network_parse("10.1.2.4/30", &n));
+	assert_false(network_has(&n, &any));
+	assert_true(network_parse("fd00::/8", &n));
+	assert_false(network_has(&n, &any));
+	assert_false(network_parse("10.0.0.0/33", &n));
+	assert_false(network_parse("ten", &n));
+	assert_false(network_parse("10.0.0.0/", &n));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_prefix_matches_whole_segments_only),
+		cmocka_unit_test(the_longest_prefix_wins_whatever_the_order),
+		cmocka_unit_test(
+		    a_method_that_does_not_fit_is_told_with_those_that_do),
+		cmocka_unit_test(
+		    a_shorter_prefix_serves_where_the_longer_has_other_methods),
+		cmocka_unit_test(
+		    hosts_are_matched_exactly_then_by_wildcard_then_any),
+		cmocka_unit_test(a_route_for_https_asks_for_it),
+		cmocka_unit_test(websockets_pass_only_where_allowed),
+		cmocka_unit_test(
+		    ten_thousand_routes_are_found_without_looking_at_all),
+		cmocka_unit_test(a_hostile_path_costs_no_more_than_its_length),
+		cmocka_unit_test(paths_are_joined_as_kong_does),
+		cmocka_unit_test(internal_paths_are_denied_in_any_case),
+		cmocka_unit_test(networks_hold_their_addresses),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
