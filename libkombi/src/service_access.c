@@ -49,6 +49,21 @@ static struct kb_metric refused = {
 
 static const char *const no_labels[KB_METRIC_LABELS] = { NULL };
 
+#define CLASSES 5 /* of status: 1xx to 5xx */
+
+/*
+ * Looking a series up takes a lock and makes its labels' text: done once a
+ * route. Read and written on the loop alone.
+ */
+struct kb_access {
+	const struct kb_route *routes; /* the service's */
+	size_t n_frame;
+	struct kb_series *in_flight, *waiting;
+	struct {
+		struct kb_series *requests[CLASSES], *duration;
+	} rows[];
+};
+
 static void
 register_all(void)
 {
@@ -67,35 +82,83 @@ kb_access_init(void)
 	pthread_once(&once, register_all);
 }
 
-void
-kb_access_begin(void)
+static size_t
+count(const struct kb_route *routes)
 {
-	kb_series_add(kb_metric_series(&in_flight, no_labels), 1);
+	size_t n = 0;
+
+	while (routes[n].method != KB_M_NONE)
+		n++;
+	return n;
 }
 
-/* 499: the client was gone before its answer. */
+struct kb_access *
+kb_access_new(struct kb_arena *a, const struct kb_route *routes)
+{
+	struct kb_access *access;
+	size_t frame = count(kb_frame_routes), n = frame + count(routes);
+
+	access = kb_arena_alloc(
+	    a, sizeof(*access) + n * sizeof(access->rows[0]));
+	access->routes = routes;
+	access->n_frame = frame;
+	access->in_flight = kb_metric_series(&in_flight, no_labels);
+	access->waiting = kb_metric_series(&waiting, no_labels);
+	return access;
+}
+
+void
+kb_access_begin(struct kb_access *access)
+{
+	kb_series_add(access->in_flight, 1);
+}
+
 static const char *
 status_class(int status)
 {
-	static const char *const classes[] = { "1xx", "2xx", "3xx", "4xx",
-		"5xx" };
+	static const char *const classes[CLASSES] = { "1xx", "2xx", "3xx",
+		"4xx", "5xx" };
 
 	return status >= 100 && status < 600 ? classes[status / 100 - 1]
 					     : "none";
 }
 
-void
-kb_access_end(const struct kb_request *req, int status, int64_t started_ns)
+static void
+count_request(struct kb_access *access, const struct kb_request *req,
+    int status, double s)
 {
-	const char *route = req->route ? req->route->pattern : "none";
-	const char *const labels[KB_METRIC_LABELS] = { route,
+	const struct kb_route *r = req->route, *frame = kb_frame_routes;
+	const char *const labels[KB_METRIC_LABELS] = { r ? r->pattern : "none",
 		kb_method_name(req->method), status_class(status) };
+	struct kb_series **row, **duration;
+
+	if (r == NULL || r->method != req->method || status < 100 ||
+	    status > 599) {
+		kb_series_add(kb_metric_series(&requests, labels), 1);
+		kb_series_observe(kb_metric_series(&durations, labels), s);
+		return;
+	}
+	size_t i = r >= frame && r < frame + access->n_frame
+	    ? (size_t)(r - frame)
+	    : access->n_frame + (size_t)(r - access->routes);
+	row = &access->rows[i].requests[status / 100 - 1];
+	duration = &access->rows[i].duration;
+	if (*row == NULL)
+		*row = kb_metric_series(&requests, labels);
+	if (*duration == NULL)
+		*duration = kb_metric_series(&durations, labels);
+	kb_series_add(*row, 1);
+	kb_series_observe(*duration, s);
+}
+
+void
+kb_access_end(struct kb_access *access, const struct kb_request *req,
+    int status, int64_t started_ns)
+{
 	int64_t ns = kb_mono_ns() - started_ns;
 
-	kb_series_add(kb_metric_series(&in_flight, no_labels), -1);
-	kb_series_add(kb_metric_series(&requests, labels), 1);
-	kb_series_observe(
-	    kb_metric_series(&durations, labels), (double)ns / 1e9);
+	kb_series_add(access->in_flight, -1);
+	count_request(access, req, status, (double)ns / 1e9);
 	kb_info(&req->private_->log, "request",
 	    KB_S("method", kb_method_name(req->method)),
 	    KB_S("path", req->path), KB_N("statusCode", status),
@@ -115,7 +178,7 @@ kb_access_refused(
 }
 
 void
-kb_access_queue(unsigned n)
+kb_access_queue(struct kb_access *access, unsigned n)
 {
-	kb_series_set(kb_metric_series(&waiting, no_labels), n);
+	kb_series_set(access->waiting, n);
 }

@@ -68,13 +68,17 @@ extern const struct kb_route kb_frame_routes[];
 /* ---- access log and metrics (service_access.c)
  * ------------------------------- */
 
-void kb_access_init(void);
-void kb_access_begin(void);
-void
-kb_access_end(const struct kb_request *req, int status, int64_t started_ns);
+struct kb_access;
+
+void kb_access_init(void); /* once a process, or more often */
+struct kb_access *
+kb_access_new(struct kb_arena *a, const struct kb_route *routes);
+void kb_access_begin(struct kb_access *access);
+void kb_access_end(struct kb_access *access, const struct kb_request *req,
+    int status, int64_t started_ns);
 void kb_access_refused(
     const char *peer, int status, const char *request_id, const char *why);
-void kb_access_queue(unsigned waiting);
+void kb_access_queue(struct kb_access *access, unsigned waiting);
 
 /* ---- background work (service_background.c)
  * ------------------------------------ */

@@ -33,6 +33,7 @@ struct serving {
 	struct kb_server *server;
 	struct kb_pool *pool;
 	struct kb_pool *frame; /* one thread for /health, /ready, /metrics */
+	struct kb_access *access;
 	struct event *signals[4];
 	size_t n_signals;
 	pid_t child;
@@ -60,7 +61,7 @@ struct job {
 static void
 job_close(struct job *job)
 {
-	kb_access_end(job->req, job->status, job->started_ns);
+	kb_access_end(job->sv->access, job->req, job->status, job->started_ns);
 	kb_arena_free(job->req->cx.arena);
 }
 
@@ -133,7 +134,7 @@ job_start(struct job *job)
 	job->task.work = job_work;
 	job->task.done = job_done;
 	job->req->cx.deadline_ms = kb_mono_ms() + KB_REQUEST_MS;
-	kb_access_queue(kb_pool_waiting(job->sv->pool));
+	kb_access_queue(job->sv->access, kb_pool_waiting(job->sv->pool));
 	if (kb_pool_submit(pool_for(job), &job->task)) {
 		job->running = true;
 		return;
@@ -179,7 +180,7 @@ job_new(struct serving *sv, struct kb_exchange *ex)
 	job->req = kb_request_new(a, &sv->rt->app, &from);
 	job->started_ns = kb_ex_started_ns(ex);
 	kb_ex_set_user(ex, job);
-	kb_access_begin();
+	kb_access_begin(sv->access);
 	return job;
 }
 
@@ -415,6 +416,7 @@ serving_open(struct serving *sv, int fd)
 	};
 
 	raise_descriptors();
+	sv->access = kb_access_new(sv->rt->arena, sv->rt->app.service->routes);
 	sv->base = conf.base = base_new();
 	watch_signal(sv, SIGTERM, on_stop_signal);
 	watch_signal(sv, SIGINT, on_stop_signal);

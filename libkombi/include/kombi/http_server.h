@@ -44,7 +44,8 @@ extern const struct kb_server_limits kb_server_default_limits;
 /* How an exchange ended. */
 enum kb_end {
 	KB_END_SENT,    /* answer sent whole */
-	KB_END_ABORTED, /* client left or broke off before that */
+	KB_END_ABORTED, /* client left or broke off before that, or kb_ex_abort
+			 */
 	KB_END_TIMEOUT, /* a deadline passed */
 	KB_END_ERROR,   /* answered by the engine (framing, limit) */
 };
@@ -100,11 +101,12 @@ void kb_server_listen(struct kb_server *s, int fd);
 /*
  * Graceful end: stops accepting, closes idle connections, lets exchanges in
  * flight finish with "Connection: close"; after `ms` cuts the rest. `done`
- * is called once, on the loop.
+ * is called once, on the loop, and may not free the server.
  */
 void kb_server_drain(
     struct kb_server *s, int64_t ms, void (*done)(void *), void *arg);
-void kb_server_free(struct kb_server *s); /* at once */
+/* At once; never from inside of a callback of the server. */
+void kb_server_free(struct kb_server *s);
 
 struct kb_server_stats {
 	uint64_t accepted, requests, refused;
@@ -169,15 +171,17 @@ void kb_ex_finish(struct kb_exchange *ex);
 /* All three at once. */
 void kb_ex_answer(struct kb_exchange *ex, int status, const char *lines,
     size_t lines_len, const void *body, size_t len);
-/* The error envelope with the request id; extra header lines or NULL.
- * `message` NULL: the code's own text. `details` is JSON text or NULL. */
+/* The error envelope with the request id, also as X-Request-ID (other
+ * answers carry that header only if `lines` has it); extra header lines or
+ * NULL. `message` NULL: the code's own text. `details` is JSON text or NULL. */
 void kb_ex_fail(struct kb_exchange *ex, enum kb_err err, const char *message,
     const char *details, const char *lines);
 /* An interim 1xx (not 101) answer. */
 void kb_ex_interim(
     struct kb_exchange *ex, int status, const char *lines, size_t lines_len);
 /* After the head of an answer went out: cut the connection so that the
- * client sees the truncation. Before: like kb_ex_fail(KB_BAD_GATEWAY). */
+ * client sees the truncation (KB_END_ABORTED). Before: like
+ * kb_ex_fail(KB_BAD_GATEWAY). */
 void kb_ex_abort(struct kb_exchange *ex);
 /* The connection ends after this answer. */
 void kb_ex_close_after(struct kb_exchange *ex);
