@@ -105,7 +105,7 @@ static struct peer *
 add_peer(struct resolver *r, const char *host, int port)
 {
 	struct peer *p = kb_xalloc(sizeof(*p));
-	struct peer_address found[PEER_ADDRESSES];
+	struct peer_address found[PEER_ADDRESSES] = { 0 };
 	unsigned char bytes[16];
 	char name[256];
 

@@ -107,7 +107,7 @@ struct kb_reply
 refused(struct kb_request *req, enum kb_err err, const struct excess *excess,
     enum kb_err missing)
 {
-	if (err == KB_QUOTA)
+	if (err == KB_QUOTA && excess != NULL)
 		return kb_fail_details(req, err,
 		    kb_sprintf(req->cx.arena, "%s quota exceeded: %g/%g",
 			excess->resource, excess->used, excess->limit),

@@ -225,9 +225,9 @@ static struct kb_slice
 section_of(const char *changelog, const char *version)
 {
 	size_t n = strlen(version);
-	const char *p = changelog;
 
-	while (p != NULL && (p = strstr(p, "## ")) != NULL) {
+	for (const char *p = strstr(changelog, "## "); p != NULL;
+	     p = strstr(p, "## ")) {
 		bool heading = p == changelog || p[-1] == '\n';
 		const char *title = p += 3;
 		const char *end = strstr(p, "\n## ");
@@ -266,7 +266,7 @@ kits_changelog(struct kb_request *req)
 
 		if (strcmp(c.version->version, want) != 0)
 			continue;
-		c.text = section_of(kit->changelog, want);
+		c.text = section_of(kit->changelog ? kit->changelog : "", want);
 		if (c.text.ptr == NULL)
 			c.text = kb_slice_of("");
 		return kb_data(req, 200, write_change, &c);
