@@ -183,8 +183,8 @@ kb_conn_free(struct kb_conn *c)
 	drain_done(s);
 }
 
-static void
-conn_new(struct kb_server *s, int fd, const struct sockaddr_storage *peer)
+void
+kb_conn_new(struct kb_server *s, int fd, const struct sockaddr_storage *peer)
 {
 	struct kb_conn *c = kb_xalloc(sizeof(*c));
 	int on = 1;
@@ -289,7 +289,7 @@ on_accept(evutil_socket_t listen_fd, short what, void *arg)
 		if (fd >= 0 && s->stats.connections >= s->limits.connections)
 			turn_away(s, fd);
 		else if (fd >= 0)
-			conn_new(s, fd, &peer);
+			kb_conn_new(s, fd, &peer);
 		else if (errno == EMFILE || errno == ENFILE ||
 		    errno == ENOMEM || errno == ENOBUFS) {
 			no_descriptors(s, listen_fd);

@@ -151,6 +151,9 @@ struct kb_server {
 /* ---- http_server.c ----------------------------------------------------------
  */
 
+/* Takes over an accepted descriptor. */
+void
+kb_conn_new(struct kb_server *s, int fd, const struct sockaddr_storage *peer);
 void kb_conn_wait(struct kb_conn *c, enum kb_wait wait);
 /* Closes and frees; its exchange, if any, must have ended. */
 void kb_conn_free(struct kb_conn *c);
