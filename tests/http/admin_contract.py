@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+"""Every route of admin held to the contract."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+import identity  # noqa: E402
+from contract import Contract, World  # noqa: E402
+from wire import Wire  # noqa: E402
+
+ORG = "org-contract"
+
+
+class Admin(World):
+    service = "admin"
+    lists = ("GET /api/internal/tenants/by-org/{orgId}", "GET /api/internal/users/{sub}/tenants")
+
+    def __init__(self):
+        wire = Wire(os.environ["KOMBI_URL"])
+        headers = identity.proven(identity.identity("contract-user", ORG, email="c%40example.org", name="C"), "POST", "admin")
+        answer = wire.call("POST", "/v1/tenants", {"slug": "contract", "name": "Contract"}, headers)
+        assert answer.status == 201, answer
+        self.instance = answer.data["instanceId"]
+
+    def good(self, method, path, permission):
+        if permission["kind"] == "service":
+            return self.caller(permission["callers"][0])
+        return self.user(method, org=ORG, roles="kombisphere_admin" if permission["kind"] == "platform" else "")
+
+    def params(self, path):
+        return {"sub": "contract-user", "orgId": ORG, "slug": "contract", "id": self.instance}
+
+    def body(self, method, path):
+        bodies = {"/api/internal/users": {"sub": "contract-user"}, "/v1/admin/instances": {"region": "local", "internalEndpoint": "http://127.0.0.1:9"},
+                  "/api/internal/instances/health": {"instanceId": self.instance, "timestamp": "2026-01-01T00:00:00Z", "status": "healthy"}}
+        if path.endswith("/tenants") and "internal" in path + "internal" * path.startswith("/v1/admin"):
+            return {"slug": "contract-2", "name": "x", "orgId": "org-2"}
+        return bodies.get(path, {"slug": "contract-3", "name": "x"} if path == "/v1/tenants" else {})
+
+
+Contract(Admin()).run()
