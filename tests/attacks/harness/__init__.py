@@ -1,0 +1,1 @@
+"""Drives the attack corpora against the release binaries, black-box."""
