@@ -121,6 +121,10 @@ struct letter {
 enum kb_err outbox_add(struct kb_cx *tx, const struct letter *l) KB_MUSTUSE;
 /* The oldest letter that is due, taken for a minute. KB_NOT_FOUND: none. */
 enum kb_err outbox_take(struct kb_cx *cx, struct letter *l) KB_MUSTUSE;
+/* How long until the next letter is due: 100 to most_ms, for one that is
+ * due may be in the hands of another process. */
+enum kb_err
+outbox_wait(struct kb_cx *cx, int64_t most_ms, int64_t *ms) KB_MUSTUSE;
 enum kb_err outbox_sent(struct kb_cx *cx, const struct letter *l) KB_MUSTUSE;
 /* To be tried again after delay_s; final: never. */
 enum kb_err outbox_failed(struct kb_cx *cx, const struct letter *l,

@@ -79,9 +79,11 @@ int64_t
 outbox_work(struct kb_app *app, struct kb_cx *cx)
 {
 	struct letter l;
+	int64_t ms;
 
+	/* A letter to be repeated in a second waits a second, not longer. */
 	if (outbox_take(cx, &l))
-		return IDLE_MS;
+		return outbox_wait(cx, IDLE_MS, &ms) ? IDLE_MS : ms;
 	if (deliver(app, cx, &l))
 		return IDLE_MS;
 	return 0;

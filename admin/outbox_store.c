@@ -22,6 +22,30 @@ outbox_add(struct kb_cx *tx, const struct letter *l)
 	    KB_TEXT(l->url), KB_TEXT(l->body), KB_TEXT(l->tenant_id));
 }
 
+struct wait {
+	int64_t ms;
+};
+
+static const struct kb_col wait_cols[] = {
+	KB_COL_INT(struct wait, ms),
+	KB_COLS_END,
+};
+
+enum kb_err
+outbox_wait(struct kb_cx *cx, int64_t most_ms, int64_t *ms)
+{
+	struct kb_rows rows = kb_query(cx,
+	    "SELECT greatest(100, least($1, coalesce(ceil(extract(epoch FROM"
+	    " min(not_before) - now()) * 1000), $1)))::bigint FROM outbox"
+	    " WHERE sent_at IS NULL AND refused_at IS NULL",
+	    KB_INT(most_ms));
+	struct wait w = { 0 };
+	enum kb_err err = kb_rows_one(&rows, wait_cols, &w);
+
+	*ms = w.ms;
+	return err;
+}
+
 static enum kb_err
 take_tx(struct kb_cx *tx, void *arg)
 {

@@ -186,7 +186,7 @@ simulations_list(struct kb_request *req)
 		known++;
 	if (*known == NULL)
 		kb_bad_field(req, "status", "is no status of a simulation");
-	if (!kb_read_page(req, &page))
+	if (!kb_read_page(req, &page) || *known == NULL)
 		return kb_invalid(req);
 	err = simulations_page(
 	    &req->cx, tenant_of(req), status, &page, &rows, &n);

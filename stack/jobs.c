@@ -65,12 +65,14 @@ jobs_list(struct kb_request *req)
 	struct kb_page page;
 	struct job *rows;
 	size_t n;
+	bool known;
 	enum kb_err err;
 
-	if (f.status != NULL && !is_one_of(f.status, status_names))
+	known = f.status == NULL || is_one_of(f.status, status_names);
+	if (!known)
 		kb_bad_field(req, "status",
 		    "must be pending, running, completed, failed or cancelled");
-	if (!kb_read_page(req, &page))
+	if (!kb_read_page(req, &page) || !known)
 		return kb_invalid(req);
 	err = jobs_page(&req->cx, &v, &f, &page, &rows, &n);
 	if (err)

@@ -65,3 +65,18 @@ def service_token(caller, callee, key=None, header=None, **claims):
 
 def bearer(caller, callee, **how):
     return {"Authorization": f"Bearer {service_token(caller, callee, **how)}"}
+
+
+def read_token(authorization, caller, callee):
+    """The claims of a service token, or an AssertionError that says what is wrong with it."""
+    scheme, _, token = (authorization or "").partition(" ")
+    assert scheme == "Bearer" and token.count(".") == 2, f"no bearer token: {authorization!r}"
+    signed, _, signature = token.rpartition(".")
+    key = pair_key(caller, callee)
+    head, claims = (json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))) for part in signed.split("."))
+    assert head.get("alg") == "HS256" and head.get("kid") == key_id(key), f"another key: {head}"
+    assert hmac.compare_digest(signature, base64url(hmac.new(key, signed.encode(), "sha256").digest())), "a false signature"
+    now = time.time()
+    assert claims["iss"] == caller and claims["aud"] == callee, f"for somebody else: {claims}"
+    assert claims["iat"] - 5 <= now <= claims["exp"] <= claims["iat"] + 60, f"not of now: {claims}"
+    return claims
