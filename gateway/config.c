@@ -410,7 +410,7 @@ read_route(struct loading *l, const struct kb_yaml *y, void *arg)
 static void
 apply_url(struct loading *l, struct service *s)
 {
-	struct kb_slice rest = kb_slice_of(s->url), authority;
+	struct kb_slice rest, authority;
 	const char *colon, *slash;
 	uint64_t port;
 

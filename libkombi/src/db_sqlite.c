@@ -129,6 +129,7 @@ start(struct sqlite_conn *c, const struct kb_cx *cx, const char *sql,
 
 	if (err)
 		return err;
+	assert(s != NULL);
 	c->deadline_ms = cx->deadline_ms;
 	c->cursors++;
 	s->busy = true;
@@ -154,6 +155,7 @@ query(struct kb_rows *rows, const char *sql, const struct kb_val *values)
 
 	if (err)
 		return err;
+	assert(s != NULL);
 	assert(rows->cx->tx != NULL || sqlite3_stmt_readonly(s->handle));
 	rows->stmt = s;
 	return KB_OK;
@@ -261,6 +263,7 @@ exec_in_tx(struct kb_cx *cx, const char *sql, const struct kb_val *values,
 
 	if (err)
 		return err;
+	assert(s != NULL);
 	do {
 		rc = sqlite3_step(s->handle);
 	} while (rc == SQLITE_ROW);

@@ -68,7 +68,7 @@ static const char *
 kit_of(struct cli *c, struct kb_slice text)
 {
 	static const char *const members[] = { "kit", "stackkit" };
-	struct kb_yaml *doc;
+	struct kb_yaml *doc = NULL;
 	const char *why;
 
 	if (c->kit != NULL)
@@ -137,7 +137,7 @@ int
 cmd_validate(struct cli *c)
 {
 	const char *file = c->file != NULL ? c->file : "kombination.yaml";
-	struct kb_slice text;
+	struct kb_slice text = { NULL, 0 };
 	struct sk_verdict v;
 	const char *kit;
 	int status = read_document(c, file, &text);
