@@ -107,6 +107,16 @@ exchange_add_response(struct exchange *x, const char *name, const char *value)
 }
 
 void
+exchange_add_response_number(
+    struct exchange *x, const char *name, int64_t value)
+{
+	kb_buf_adds(&x->down, name);
+	kb_buf_add(&x->down, ": ", 2);
+	kb_buf_addu(&x->down, value > 0 ? (uint64_t)value : 0);
+	kb_buf_add(&x->down, "\r\n", 2);
+}
+
+void
 exchange_add_response_lines(struct exchange *x, const char *lines, size_t len)
 {
 	kb_buf_add(&x->down, lines, len);

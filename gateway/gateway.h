@@ -243,6 +243,8 @@ void
 exchange_add_upstream(struct exchange *x, const char *name, const char *value);
 void
 exchange_add_response(struct exchange *x, const char *name, const char *value);
+void exchange_add_response_number(
+    struct exchange *x, const char *name, int64_t value);
 /* Complete lines, CRLF each. */
 void
 exchange_add_response_lines(struct exchange *x, const char *lines, size_t len);

@@ -185,8 +185,8 @@ base_new(void)
 
 	if (config == NULL)
 		return NULL;
+	/* Precise timers would cost a timerfd call on every turn. */
 	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
-	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
 	base = event_base_new_with_config(config);
 	event_config_free(config);
 	return base;

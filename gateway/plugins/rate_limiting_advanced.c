@@ -212,22 +212,15 @@ bucket_of(struct exchange *x, const struct limits *l)
 static void
 show(struct exchange *x, const struct limits *l, const struct counted *c)
 {
-	char lines[192];
-	int n;
-
 	if (!l->hide_client_headers) {
-		n = snprintf(lines, sizeof(lines),
-		    "X-RateLimit-Limit: %lld\r\nX-RateLimit-Remaining: "
-		    "%lld\r\nX-RateLimit-Reset: %lld\r\n",
-		    (long long)c->limit, (long long)c->remaining,
-		    (long long)c->reset_s);
-		exchange_add_response_lines(x, lines, (size_t)n);
+		exchange_add_response_number(x, "X-RateLimit-Limit", c->limit);
+		exchange_add_response_number(
+		    x, "X-RateLimit-Remaining", c->remaining);
+		exchange_add_response_number(
+		    x, "X-RateLimit-Reset", c->reset_s);
 	}
-	if (!c->over)
-		return;
-	n = snprintf(lines, sizeof(lines), "Retry-After: %lld\r\n",
-	    (long long)c->wait_s);
-	exchange_add_response_lines(x, lines, (size_t)n);
+	if (c->over)
+		exchange_add_response_number(x, "Retry-After", c->wait_s);
 }
 
 static enum verdict
