@@ -347,7 +347,7 @@ find_route(struct exchange *x)
 		q.proto = PROTO_HTTPS;
 	if (answers_health(x, q.path))
 		return NEXT;
-	if (path_is_denied(q.path)) {
+	if (path_is_denied(q.path) || q.path.ptr[0] != '/') {
 		exchange_fail(x, KB_NOT_FOUND, NULL);
 		return NEXT;
 	}

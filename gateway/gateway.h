@@ -279,6 +279,7 @@ bool exchange_is_preflight(const struct exchange *x);
 /* ---- what a plugin may ask other services -------------------------------- */
 
 struct event;
+struct local;
 
 struct ask {
 	const struct service *service;
@@ -287,6 +288,9 @@ struct ask {
 	const char *headers; /* complete lines, or "" */
 	int64_t timeout_ms;
 	size_t max_answer;
+	/* Asked once more when nothing was answered: only for questions that
+	 * change nothing when they come twice, and while `service` lives. */
+	bool repeatable;
 	/* Filled before done. err: KB_UNAVAILABLE, KB_TIMEOUT, KB_BAD_GATEWAY
 	 */
 	enum kb_err err;
@@ -295,13 +299,17 @@ struct ask {
 	void (*done)(struct ask *a);
 	void *arg;
 	struct kb_call *call; /* private */
+	struct loop *loop;    /* private */
+	struct local *local;  /* private: of the exchange, not counted */
+	bool repeated;        /* private */
 	struct event *later;  /* private */
 };
 
 struct loop; /* the event loop that an exchange belongs to */
 struct loop *exchange_loop(const struct exchange *x);
-/* `a` belongs to the caller and must live until done or ask_cancel. */
-void ask_start(struct loop *l, struct ask *a);
+/* `a` belongs to the caller and must live until done or ask_cancel; when it
+ * is repeatable, so must the exchange. */
+void ask_start(struct exchange *x, struct ask *a);
 void ask_cancel(struct ask *a);
 /* Service of the present configuration by name; NULL: none. */
 const struct service *

@@ -343,13 +343,23 @@ ask_done(struct kb_call *call)
 	ask_over(a, kb_buf_failed(&a->body) ? KB_BAD_GATEWAY : KB_OK);
 }
 
+static void ask_begin(struct ask *a);
+
 static void
 ask_fail(
     struct kb_call *call, enum kb_call_error error, bool sent, bool answered)
 {
+	struct ask *a = kb_call_user(call);
+	bool again = a->repeatable && !a->repeated && !answered &&
+	    (error == KB_CALL_CLOSED || error == KB_CALL_CONNECT);
+
 	(void)sent;
-	(void)answered;
-	ask_over(kb_call_user(call), error_of(error));
+	if (!again) {
+		ask_over(a, error_of(error));
+		return;
+	}
+	a->repeated = true;
+	ask_begin(a);
 }
 
 static void
@@ -379,19 +389,17 @@ ask_without_address(evutil_socket_t fd, short what, void *arg)
 	ask_over(a, KB_UNAVAILABLE);
 }
 
-void
-ask_start(struct loop *l, struct ask *a)
+static void
+ask_begin(struct ask *a)
 {
 	const struct service *s = a->service;
+	struct loop *l = a->loop;
 	struct timeval now = { 0 };
 	struct origin_set *set;
 	size_t at;
-	struct kb_origin *origin = balancer_pick(l, l->local, s, &set, &at);
+	struct kb_origin *origin = balancer_pick(l, a->local, s, &set, &at);
 	struct kb_buf *head = &l->head;
 
-	kb_buf_init(&a->body, a->max_answer);
-	a->call = NULL;
-	a->later = NULL;
 	if (origin == NULL) {
 		a->later = evtimer_new(l->base, ask_without_address, a);
 		evtimer_add(a->later, &now);
@@ -413,6 +421,18 @@ ask_start(struct loop *l, struct ask *a)
 	    .read_ms = a->timeout_ms,
 	    .total_ms = a->timeout_ms,
 	});
+}
+
+void
+ask_start(struct exchange *x, struct ask *a)
+{
+	kb_buf_init(&a->body, a->max_answer);
+	a->call = NULL;
+	a->later = NULL;
+	a->loop = x->loop;
+	a->local = x->local;
+	a->repeated = false;
+	ask_begin(a);
 }
 
 void

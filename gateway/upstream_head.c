@@ -185,6 +185,7 @@ upstream_may_upgrade(const struct exchange *x)
 	const struct kb_http1_head *h = kb_ex_head(x->ex);
 
 	return h->upgrade && x->route->websocket && h->method == KB_M_GET &&
+	    !x->has_body &&
 	    kb_slice_eqi(
 		kb_http1_get(h, kb_ex_bytes(x->ex), KB_H_UPGRADE), "websocket");
 }

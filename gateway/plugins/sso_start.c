@@ -83,11 +83,13 @@ start(struct exchange *x, struct handover *h)
 		.headers = kb_strdup(exchange_arena(x), kb_buf_str(&lines)),
 		.timeout_ms = ASK_MS,
 		.max_answer = ANSWER_MAX,
+		/* The exchange finds or creates: twice is as good as once. */
+		.repeatable = true,
 		.done = answered,
 		.arg = h,
 	};
 	kb_buf_free(&lines);
-	ask_start(exchange_loop(x), &h->ask);
+	ask_start(x, &h->ask);
 	exchange_on_cancel(x, give_up, h);
 	exchange_again(x);
 }

@@ -232,7 +232,7 @@ ask_admin(struct exchange *x, struct org *o, const struct service *admin)
 		.arg = o,
 	};
 	o->asking = true;
-	ask_start(exchange_loop(x), &o->ask);
+	ask_start(x, &o->ask);
 }
 
 /* The exchange ended before the answer came. */

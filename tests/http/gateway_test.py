@@ -124,6 +124,8 @@ def seen(path):
 
 def test_every_error_has_the_envelope_and_its_request_id():
     envelope(GW.call("GET", "/nothing/here"), 404, "NOT_FOUND")
+    envelope(GW.call("OPTIONS", "*"), 404, "NOT_FOUND")
+    envelope(GW.call("TRACE", "/public/x"), 405, "METHOD_NOT_ALLOWED")
     envelope(GW.call("GET", "/v1/stacks"), 401, "AUTH_REQUIRED")
     envelope(GW.call("GET", "/v1/stacks", token="a.b.c"), 401, "AUTH_INVALID")
     envelope(GW.call("GET", "/v1/admin/users", token=TOKEN), 403, "AUTH_INSUFFICIENT")

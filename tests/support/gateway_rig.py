@@ -306,7 +306,7 @@ class Gateway:
         hold, self.log_path = self.folder / "hold", self.folder / "log"
         self.log = open(self.log_path, "wb")
         settings = dict(PATH=os.environ["PATH"], KOMBI_ENVIRONMENT="development", KOMBI_SERVICE_SECRET=SECRET,
-                        KONG_DECLARATIVE_CONFIG=str(self.file), KOMBI_TEST_HOLD=str(hold), KOMBI_WORKERS="1")
+                        KONG_DECLARATIVE_CONFIG=str(self.file), KOMBI_TEST_HOLD=str(hold), KOMBI_WORKERS=os.environ.get("KOMBI_TEST_WORKERS", "1"))
         settings.update({key: value for key, value in os.environ.items() if key.endswith("SAN_OPTIONS")})
         settings.update(env)
         self.process = subprocess.Popen(
