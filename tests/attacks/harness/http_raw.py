@@ -174,6 +174,7 @@ def drip(data, every_s, talk):
 def leave_unread(seconds, target, talk):
     """Never reads; what tells that the server let go is its own socket."""
     mine = (target.port, "127.0.0.1", talk.port)
+    wait_for("the server takes the connection", 5, lambda: mine in target.service.sockets())
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if mine not in target.service.sockets():
