@@ -199,6 +199,7 @@ value_free(struct value *v)
 static const char *const foreign[] = {
 	"KOMBI_*_PORT", /* deploy/local: where it lets each service listen */
 	"KOMBI_ADMIN_LISTEN", /* gateway */
+	"KOMBI_ADMIN_URL",    /* captive gateway, as KOMBI_URL */
 	"KOMBI_AUDIENCE",
 	"KOMBI_BIN_DIR",
 	"KOMBI_BUILD_*",  /* deploy/local and CI */
@@ -207,9 +208,11 @@ static const char *const foreign[] = {
 	"KOMBI_FUZZ_*",
 	"KOMBI_IDP_*",
 	"KOMBI_ISSUER",
-	"KOMBI_LOCAL_*",    /* deploy/local */
-	"KOMBI_SOURCE_DIR", /* tests */
+	"KOMBI_LOCAL_*",       /* deploy/local */
+	"KOMBI_RETRY_PERCENT", /* gateway */
+	"KOMBI_SOURCE_DIR",    /* tests */
 	"KOMBI_TEST_*",
+	"KOMBI_TRUSTED_PROXIES", /* gateway */
 	"KOMBI_URL", /* captive mode, for the command that it runs */
 	"KOMBIFY_DATABASE_URL",
 	"KOMBIFY_METRICS_ENABLED",
