@@ -56,10 +56,11 @@ load(const struct settings *s, char *const env[])
 		.arena = kb_arena_new(64 * 1024),
 		.defaults = defaults_of(s),
 	};
-	struct snapshot *snap = config_load_file(
-	    &p, s->config.config_file, &sub);
+	struct snapshot *snap;
 	struct kb_buf text;
 
+	verifiers_begin();
+	snap = config_load_file(&p, s->config.config_file, &sub);
 	if (snap != NULL && !problems_any(&p))
 		return snap;
 	kb_buf_init(&text, 1 << 20);

@@ -352,10 +352,12 @@ void token_unref(struct token_entry *t);
 void token_lines(struct token_entry *t, const struct snapshot *s,
     const struct service *service, enum kb_method method, const char *tenant,
     struct kb_buf *out);
-/* Starts the issuers of verifiers that were made while loading. */
+/* A file is about to be loaded. */
+void verifiers_begin(void);
+/* It is taken: starts the issuers that it asked for. */
 void verifiers_start(bool allow_private);
 void verifiers_stop(void);
-/* True when each issuer has given its keys. */
+/* True when each issuer of the file in force has given its keys. */
 bool verifiers_ready(void);
 
 /* ---- observation

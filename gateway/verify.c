@@ -41,14 +41,21 @@ struct verifier {
 	char *issuer, *jwks_url;
 	const char **audience; /* NULL-ended */
 	int64_t max_life_s, leeway_s;
-	struct kb_issuer *keys; /* shared by verifiers of one issuer */
-	bool owner;             /* stops it */
+	/* Shared by verifiers of one issuer; NULL before it is started. */
+	_Atomic(struct kb_issuer *) keys;
+	bool owner;       /* stops it */
+	unsigned load;    /* main thread: the last load that asked for it */
+	atomic_bool used; /* by the file in force */
 };
 
-/* Made while loading, on the main thread; read by loops once published. */
+/*
+ * Made while loading, on the main thread; they stay, since a file that is
+ * refused or replaced may come back. Only those of the file in force count.
+ */
 static struct {
 	struct verifier *v[VERIFIERS_MAX];
-	unsigned n;
+	atomic_uint n;
+	unsigned load; /* main thread: number of the present one */
 } all;
 
 /* ---- verifiers ------------------------------------------------------------
@@ -70,13 +77,12 @@ verifier_new(const struct verifier_conf *conf)
 {
 	struct verifier *v = kb_xalloc(sizeof(*v));
 
-	*v = (struct verifier) {
-		.index = all.n,
-		.issuer = kb_xstrdup(conf->issuer),
-		.jwks_url = conf->jwks_url ? kb_xstrdup(conf->jwks_url) : NULL,
-		.max_life_s = conf->max_life_s,
-		.leeway_s = conf->leeway_s,
-	};
+	memset(v, 0, sizeof(*v));
+	v->index = all.n;
+	v->issuer = kb_xstrdup(conf->issuer);
+	v->jwks_url = conf->jwks_url ? kb_xstrdup(conf->jwks_url) : NULL;
+	v->max_life_s = conf->max_life_s;
+	v->leeway_s = conf->leeway_s;
 	v->audience = kb_xalloc((conf->audience.n + 1) * sizeof(char *));
 	for (size_t i = 0; i < conf->audience.n; i++)
 		v->audience[i] = kb_xstrdup(conf->audience.v[i]);
@@ -84,8 +90,8 @@ verifier_new(const struct verifier_conf *conf)
 	return v;
 }
 
-struct verifier *
-verifier_get(const struct verifier_conf *conf)
+static struct verifier *
+find(const struct verifier_conf *conf)
 {
 	for (unsigned i = 0; i < all.n; i++) {
 		struct verifier *v = all.v[i];
@@ -97,10 +103,29 @@ verifier_get(const struct verifier_conf *conf)
 		    same_audience(v, &conf->audience))
 			return v;
 	}
-	if (all.n == VERIFIERS_MAX)
+	return NULL;
+}
+
+struct verifier *
+verifier_get(const struct verifier_conf *conf)
+{
+	struct verifier *v = find(conf);
+
+	if (v == NULL && all.n == VERIFIERS_MAX)
 		return NULL;
-	all.v[all.n] = verifier_new(conf);
-	return all.v[all.n++];
+	if (v == NULL) {
+		v = verifier_new(conf);
+		all.v[v->index] = v;
+		atomic_fetch_add(&all.n, 1);
+	}
+	v->load = all.load;
+	return v;
+}
+
+void
+verifiers_begin(void)
+{
+	all.load++;
 }
 
 static struct kb_issuer *
@@ -119,7 +144,8 @@ verifiers_start(bool allow_private)
 	for (unsigned i = 0; i < all.n; i++) {
 		struct verifier *v = all.v[i];
 
-		if (v->keys != NULL)
+		v->used = v->load == all.load;
+		if (!v->used || v->keys != NULL)
 			continue;
 		v->keys = issuer_like(v);
 		if (v->keys != NULL)
@@ -157,11 +183,16 @@ verifiers_stop(void)
 bool
 verifiers_ready(void)
 {
-	for (unsigned i = 0; i < all.n; i++) {
-		struct kb_jwks *keys = all.v[i]->keys
-		    ? kb_issuer_keys(all.v[i]->keys)
-		    : NULL;
+	unsigned n = all.n;
 
+	for (unsigned i = 0; i < n; i++) {
+		struct verifier *v = all.v[i];
+		struct kb_issuer *issuer = v->keys;
+		struct kb_jwks *keys;
+
+		if (!v->used)
+			continue;
+		keys = issuer ? kb_issuer_keys(issuer) : NULL;
 		if (keys == NULL)
 			return false;
 		kb_jwks_unref(keys);

@@ -751,6 +751,9 @@ routes:
         assert kept.head().start.startswith("HTTP/1.1 401")
         gateway.reload(config().replace("retries:", "retrys:"))
         assert "did you mean" in gateway.logged()
+        gateway.reload(config().replace(ISSUER.url, "http://127.0.0.1:9").replace("retries:", "retrys:"))
+        gateway.reload(config(more))
+        until(lambda: gateway.call("GET", "/ready", admin=True).status == 200)
         assert gateway.call("GET", "/added").status == 401 and gateway.call("GET", "/public/x").status == 200
         free.set()
         assert wire.exactly(2) == b"cd"
