@@ -12,6 +12,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 BIN = pathlib.Path(os.environ.get("KOMBI_BIN_DIR", ROOT / "build/release/bin"))
 
 
+LIVE = set()  # processes that run now
+
+
+def stop_all():
+    """At an interruption: at once, without asking."""
+    for process in list(LIVE):
+        process.kill()
+
+
 class Service:
     """One process. Its port comes from its own log, so none is ever guessed."""
 
@@ -24,6 +33,7 @@ class Service:
                     KOMBI_SERVICE_SECRET_FILE=str(secret_file))
         self.process = subprocess.Popen([BIN / name], env={**base, **environment}, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        LIVE.add(self.process)
         self.pid = self.process.pid
         self.said = []
         threading.Thread(target=self._read_log, daemon=True).start()
@@ -61,6 +71,7 @@ class Service:
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self.process.wait()
+        LIVE.discard(self.process)
 
     def log_line(self, wanted, seconds=3):
         """The first line for which `wanted(line)` holds, or None."""

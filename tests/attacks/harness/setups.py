@@ -54,7 +54,7 @@ class Setup:
 
     def __init__(self, keys):
         self.keys, self.parts = keys, []
-        self.folder = tempfile.TemporaryDirectory(prefix="kombi-attacks-")
+        self.folder = tempfile.TemporaryDirectory(dir=keys.folder)
 
     def keep(self, part):
         self.parts.append(part)

@@ -101,7 +101,11 @@ class Report:
             check.fault(f"{type(error).__name__}: {error}")
         self.add(check)
 
-    def close(self, whole):
+    def close(self, planned, whole):
+        for check in planned:
+            if check.id not in self.seen:
+                self.failed += 1
+                print(f"FAIL {check.id} {check.title[:90]}: it was not run")
         if whole:
             for name in sorted(set(self.known) - self.seen):
                 self.failed += 1
