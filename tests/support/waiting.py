@@ -3,12 +3,12 @@ import threading
 import time
 
 
-def until(done, what, seconds=15):
+def until(done, what, seconds=15, pause=0.01):
     """The first true value of done(); an AssertionError when the time is up."""
     deadline = time.monotonic() + seconds
     while not (value := done()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.01)
+        time.sleep(pause)
     return value
 
 
