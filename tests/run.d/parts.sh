@@ -57,6 +57,7 @@ part_e2e() {
     has_program "$service" || { skip e2e "the service $service is not in this tree"; return; }
   done
   run_counted e2e tests/e2e/run
+  run_counted "e2e crash" tests/support/with-postgres tests/e2e/crash.py
 }
 
 # ---- fuzz: a few seconds a target --------------------------------------------
