@@ -323,9 +323,17 @@ answers_health(struct exchange *x, struct kb_slice path)
 	return true;
 }
 
+/* What says that it is too large is refused before anybody else hears of it;
+ * what grows too large on its way, by the engine. */
 static void
 limit_body(struct exchange *x)
 {
+	const struct kb_http1_head *h = exchange_head(x);
+
+	if (h->has_length && h->length > x->route->body_limit) {
+		exchange_fail(x, KB_TOO_LARGE, NULL);
+		return;
+	}
 	kb_ex_body_limit(x->ex, x->route->body_limit);
 	if (x->route->unlimited)
 		kb_ex_body_deadline(x->ex, 0);

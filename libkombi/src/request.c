@@ -181,15 +181,33 @@ kb_request_route(struct kb_request *req, const struct kb_router *router)
 	return KB_OK;
 }
 
-/* "application/json" or "application/…+json", with or without parameters. */
+/* JSON is UTF-8 (RFC 8259 8.1): another charset would be read as what it is
+ * not. Other parameters have no meaning and do no harm. */
+static bool
+charset_is_utf8(struct kb_slice parameter)
+{
+	struct kb_slice name;
+
+	if (!kb_slice_next(&parameter, '=', &name) ||
+	    !kb_slice_eqi(kb_slice_trim(name), "charset"))
+		return true;
+	parameter = kb_slice_trim(parameter);
+	return kb_slice_eqi(parameter, "utf-8") ||
+	    kb_slice_eqi(parameter, "\"utf-8\"");
+}
+
 static bool
 type_is_json(const char *type)
 {
-	struct kb_slice rest = kb_slice_of(type), media;
+	struct kb_slice rest = kb_slice_of(type), part;
 
-	if (!kb_slice_next(&rest, ';', &media))
+	if (!kb_slice_next(&rest, ';', &part) ||
+	    !kb_slice_eqi(kb_slice_trim(part), "application/json"))
 		return false;
-	return kb_slice_eqi(kb_slice_trim(media), "application/json");
+	while (kb_slice_next(&rest, ';', &part))
+		if (!charset_is_utf8(part))
+			return false;
+	return true;
 }
 
 enum kb_err
