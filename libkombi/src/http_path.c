@@ -50,21 +50,43 @@ static const uint8_t path_class[128] = {
 struct utf8 {
 	int left;        /* continuation bytes still to come */
 	uint8_t low, up; /* bounds of the next one */
+	uint32_t point;  /* what came of the code point */
 };
+
+/*
+ * Look-alikes that compatibility normalisation (Unicode NFKC) turns into
+ * . / \ or %: refused like what they become, for whoever reads the path after
+ * us and normalises.
+ */
+static bool
+folds_to_syntax(uint32_t point)
+{
+	static const uint32_t folding[] = { 0x2024, 0x2025, 0x2026, 0x2044,
+		0x2215, 0x29f5, 0x29f8, 0xfe52, 0xfe68, 0xfe6a, 0xff05, 0xff0e,
+		0xff0f, 0xff3c };
+
+	for (size_t i = 0; i < KB_COUNT(folding); i++)
+		if (point == folding[i])
+			return true;
+	return false;
+}
 
 static bool
 utf8_lead(struct utf8 *u, uint8_t c)
 {
 	u->low = 0x80;
 	u->up = 0xbf;
+	u->point = c & 0x1f;
 	if (c >= 0xc2 && c <= 0xdf) {
 		u->left = 1;
 	} else if (c >= 0xe0 && c <= 0xef) {
 		u->left = 2;
+		u->point = c & 0x0f;
 		u->low = c == 0xe0 ? 0xa0 : 0x80;
 		u->up = c == 0xed ? 0x9f : 0xbf;
 	} else if (c >= 0xf0 && c <= 0xf4) {
 		u->left = 3;
+		u->point = c & 0x07;
 		u->low = c == 0xf0 ? 0x90 : 0x80;
 		u->up = c == 0xf4 ? 0x8f : 0xbf;
 	} else {
@@ -83,7 +105,8 @@ utf8_next(struct utf8 *u, uint8_t c)
 		u->left--;
 		u->low = 0x80;
 		u->up = 0xbf;
-		return ok;
+		u->point = u->point << 6 | (c & 0x3f);
+		return ok && (u->left > 0 || !folds_to_syntax(u->point));
 	}
 	return c < 0x80 || utf8_lead(u, c);
 }

@@ -102,6 +102,8 @@ paths_that_two_readers_may_read_differently_are_refused(void **state)
 		"%2fa",
 		"/%00",
 		"/%2f",
+		"/%ef%bc%8e%ef%bc%8e/admin",
+		"/%E2%88%95",
 		"/%2F",
 		"/a%5cb",
 		"/%25",
