@@ -626,11 +626,11 @@ many_keys_go_in_batches(void **state)
 		int passed = 0;
 
 		snprintf(key, sizeof(key), "key-%d", i);
-		for (int k = 0; k < 12; k++) {
+		for (int k = 0; k < 30; k++) {
 			passed += take(w->at[1].w, key, 10, 3600);
 			run_ms(w, 7);
 		}
-		assert_in_range(passed, 5, 6);
+		assert_in_range(passed, 4, 7);
 	}
 }
 
