@@ -120,7 +120,7 @@ check_tools() {
   for tool in node npm cmake cc; do
     command -v "$tool" >/dev/null && finding ok "$tool: $("$tool" --version 2>/dev/null | head -1)"
   done
-  if [ -x "$tools_dir/cue" ]; then finding ok "cue: language $("$tools_dir/cue" version | sed -n 's/^cue.lang.version *//p')"
+  if [ -x "$tools_dir/cue" ]; then finding ok "cue: $("$tools_dir/cue" version | sed -n 's/^CUE language /language /p;s/^cue.lang.version */language version /p')"
   else finding look "the cue command is not there yet" "deploy/local up gets it"; fi
 }
 
