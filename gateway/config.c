@@ -243,16 +243,16 @@ static const struct field use_fields[] = {
 	CONF_END,
 };
 
-struct consumer {
+struct consumer_reading {
 	const char *username, *custom_id;
 	const struct kb_yaml *jwt_secrets;
 };
 
 static const struct field consumer_fields[] = {
 	ENTITY_COMMON,
-	CONF_STR(struct consumer, username),
-	CONF_STR(struct consumer, custom_id),
-	CONF_NODE(struct consumer, jwt_secrets),
+	CONF_STR(struct consumer_reading, username),
+	CONF_STR(struct consumer_reading, custom_id),
+	CONF_NODE(struct consumer_reading, jwt_secrets),
 	CONF_SKIP("tags"),
 	CONF_LATER("keyauth_credentials", "API keys"),
 	CONF_LATER("basicauth_credentials", "basic-auth"),
@@ -598,7 +598,7 @@ read_jwt_secret(struct loading *l, const struct kb_yaml *y, void *arg)
 static void
 read_consumer(struct loading *l, const struct kb_yaml *y, void *arg)
 {
-	struct consumer c = { 0 };
+	struct consumer_reading c = { 0 };
 
 	(void)arg;
 	fields_read(l->p, y, consumer_fields, &c, "consumer");

@@ -65,6 +65,18 @@ exchange_request_id(const struct exchange *x)
 	return kb_ex_request_id(x->ex);
 }
 
+struct kb_slice
+exchange_path(const struct exchange *x)
+{
+	return kb_ex_path(x->ex);
+}
+
+struct kb_slice
+exchange_query(const struct exchange *x)
+{
+	return kb_ex_query(x->ex);
+}
+
 const struct kb_identity *
 exchange_identity(const struct exchange *x)
 {
@@ -434,6 +446,8 @@ own_lines(struct exchange *x, struct kb_buf *b)
 {
 	kb_buf_reset(b);
 	kb_buf_add(b, policy, sizeof(policy) - 1);
+	if (x->answer_lines)
+		copy_lines(b, x->answer_lines);
 	kb_buf_add(b, x->down.ptr, x->down.len);
 }
 
@@ -444,6 +458,14 @@ answer_error(struct exchange *x)
 
 	own_lines(x, b);
 	kb_ex_fail(x->ex, x->err, x->message, NULL, kb_buf_str(b));
+}
+
+void
+exchange_answer_error(struct exchange *x, enum kb_err err)
+{
+	x->err = err;
+	x->message = NULL;
+	answer_error(x);
 }
 
 static void
@@ -482,6 +504,10 @@ answer_upstream(struct exchange *x)
 	if (status == 101) {
 		x->tunnel = true;
 		kb_ex_upgrade(x->ex, b->ptr, b->len);
+		return;
+	}
+	if (x->held) {
+		held_head(x, status, b);
 		return;
 	}
 	kb_ex_head_out(x->ex, status, b->ptr, b->len, answer_length(x));
@@ -588,7 +614,8 @@ on_request(struct kb_exchange *ex)
 	atomic_fetch_add_explicit(&l->requests, 1, memory_order_relaxed);
 	exchange_advance(x);
 	/* The body waits until somebody takes it. */
-	if (x->has_body && x->call == NULL && x->phase != PHASE_DONE) {
+	if (x->has_body && x->call == NULL && !x->collecting &&
+	    x->phase != PHASE_DONE) {
 		x->paused = true;
 		kb_ex_pause(ex);
 	}
@@ -597,7 +624,12 @@ on_request(struct kb_exchange *ex)
 static void
 on_body(struct kb_exchange *ex, const char *data, size_t len)
 {
-	upstream_body(kb_ex_user(ex), data, len);
+	struct exchange *x = kb_ex_user(ex);
+
+	if (x->collecting)
+		rewrite_body(x, data, len);
+	else
+		upstream_body(x, data, len);
 }
 
 static void
@@ -606,7 +638,10 @@ on_body_end(struct kb_exchange *ex)
 	struct exchange *x = kb_ex_user(ex);
 
 	x->body_ended = true;
-	upstream_body_end(x);
+	if (x->collecting)
+		rewrite_body_end(x);
+	else
+		upstream_body_end(x);
 }
 
 static void

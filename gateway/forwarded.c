@@ -77,6 +77,15 @@ network_has(const struct network *n, const struct sockaddr_storage *a)
 	return has_bytes(n, bytes);
 }
 
+bool
+network_has_text(const struct network *n, const char *ip)
+{
+	unsigned char bytes[16];
+	bool four;
+
+	return to_bytes(ip, bytes, &four) && has_bytes(n, bytes);
+}
+
 static bool
 is_trusted_text(const struct gateway *g, const char *text)
 {

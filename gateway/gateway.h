@@ -186,6 +186,16 @@ struct route {
 	const struct kb_yaml *plugins;
 };
 
+/* A consumer of the file, known by a credential. */
+struct consumer {
+	const char *username, *custom_id; /* one may be NULL */
+	const char *id;                   /* UUID */
+	struct strs groups;               /* acls */
+	const char *plan, *roles, *org;   /* from tags; NULL: none */
+	size_t index;                     /* in the snapshot */
+	unsigned line;
+};
+
 /* ---- plugins ------------------------------------------------------------- */
 
 enum verdict { NEXT, WAIT };
@@ -229,6 +239,9 @@ const struct route *exchange_route(const struct exchange *x); /* or NULL */
 /* Address of the client (behind trusted proxies: as they say). */
 const char *exchange_client_ip(const struct exchange *x);
 const char *exchange_request_id(const struct exchange *x);
+/* Normalised path, and query without '?', as the client asked. */
+struct kb_slice exchange_path(const struct exchange *x);
+struct kb_slice exchange_query(const struct exchange *x);
 
 /* The verified caller; NULL before jwt or on routes without it. */
 struct token_entry;
@@ -254,6 +267,8 @@ void exchange_fail(struct exchange *x, enum kb_err err, const char *message);
 /* Ends the request with this answer; `body` lives as long as the exchange. */
 void exchange_answer(struct exchange *x, int status, const char *content_type,
     const void *body, size_t len);
+/* The same with a status: the envelope from 400 on, else {"message":…}. */
+void exchange_refuse(struct exchange *x, int status, const char *message);
 bool exchange_is_answered(const struct exchange *x);
 
 /*
@@ -275,6 +290,92 @@ void *exchange_slot(struct exchange *x, const struct plugin *plugin, size_t n);
  * has a route at this path: the exchange's route is then that one.
  */
 bool exchange_is_preflight(const struct exchange *x);
+
+/* ---- changing a request and its answer (rewrite.c) ----------------------- */
+
+/* A header field; name and value live as long as the exchange. */
+struct line {
+	struct kb_slice name, value;
+};
+
+struct lines {
+	struct kb_arena *arena;
+	struct line *v;
+	size_t n, cap;
+};
+
+void lines_add(struct lines *l, struct kb_slice name, struct kb_slice value);
+/* The first of that name (any case) or NULL. */
+struct line *lines_find(const struct lines *l, const char *name);
+/* Takes out all of that name; how many there were. */
+size_t lines_remove(struct lines *l, const char *name);
+
+/*
+ * True for a name that a plugin may set, change or take out in a request or
+ * an answer: none of the gateway's own, of framing, of the connection.
+ */
+bool line_name_is_free(const char *name);
+
+/* The request as it will go upstream. */
+struct rewrite {
+	enum kb_method method;
+	struct kb_slice path;  /* change by exchange_set_path only */
+	struct kb_slice query; /* without '?'; ptr NULL: there is none */
+	const char *host;      /* NULL: as the route says */
+	struct lines fields;   /* the client's that go on; lines that may not
+				  stand there are left out when it goes */
+	const char *body;      /* NULL: as it comes from the client */
+	size_t body_len;
+};
+
+/* What would go now, at first use; what is changed there goes upstream. For
+ * exchanges with a route, in access. */
+struct rewrite *exchange_rewrite(struct exchange *x);
+/* Path with all its prefixes. False: it is no path, or none that may be
+ * reached from outside; nothing was changed then. */
+bool exchange_set_path(struct exchange *x, const char *path) KB_MUSTUSE;
+/*
+ * The whole body of the request, empty if it has none. WAIT: return that;
+ * the access function is called once more. A longer one than `max` ends the
+ * request with KB_TOO_LARGE.
+ */
+enum verdict
+exchange_body(struct exchange *x, size_t max, struct kb_slice *body);
+/* What a named or numbered group of the route's path matched; ptr NULL:
+ * nothing (routes without regular expressions have no groups). */
+struct kb_slice exchange_capture(const struct exchange *x, const char *name);
+/* The consumer that the caller is; NULL: none. */
+const struct consumer *exchange_consumer(const struct exchange *x);
+/* Claims of the bearer token that made the identity; NULL: there is none. */
+const struct kb_json *exchange_claims(struct exchange *x);
+
+/*
+ * In response(): the fields of the answer, upstream's and what plugins have
+ * put on so far; what is changed there is what the client gets.
+ */
+struct lines *exchange_answer_lines(struct exchange *x);
+/* The answer comes from upstream (else it is the gateway's own). */
+bool exchange_answer_is_upstreams(const struct exchange *x);
+int exchange_answer_status(const struct exchange *x);
+/*
+ * In response(), for upstream's answers: keeps the answer until its body is
+ * complete, then `change` may put another one. Over `max` bytes: 502.
+ */
+void exchange_hold_answer(struct exchange *x, size_t max,
+    void (*change)(struct exchange *x, void *arg, struct kb_slice *body),
+    void *arg);
+
+/* ---- networks (forwarded.c) ---------------------------------------------- */
+
+struct network {
+	unsigned char bytes[16]; /* IPv4 mapped */
+	unsigned bits;
+};
+
+/* "10.0.0.0/8", "fd00::/8", or one address. */
+bool network_parse(const char *text, struct network *out) KB_MUSTUSE;
+/* `ip` is an address as text; what is none is in no network. */
+bool network_has_text(const struct network *n, const char *ip);
 
 /* ---- what a plugin may ask other services -------------------------------- */
 
@@ -358,5 +459,9 @@ void counter_take(
 
 /* kong_rate_limiting_limit_hit_total of the route. */
 void exchange_count_limited(struct exchange *x);
+
+/* ---- rules that change names and values -----------------------------------
+ */
+#include "transform.h"
 
 #endif

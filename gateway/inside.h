@@ -163,11 +163,6 @@ struct gateway_config {
 	int64_t retry_percent;
 };
 
-struct network {
-	unsigned char bytes[16]; /* IPv4 mapped */
-	unsigned bits;
-};
-
 struct gateway {
 	const struct kb_common_config *common;
 	const struct gateway_config *config;
@@ -261,7 +256,16 @@ enum phase {
 	PHASE_DONE
 };
 
-enum { EXCHANGE_SLOTS = 4, REPLAY_MAX = 64 * 1024 };
+enum { EXCHANGE_SLOTS = 8, REPLAY_MAX = 64 * 1024 };
+
+/* Upstream's answer, kept until its body is complete (rewrite.c). */
+struct held {
+	int status;
+	struct kb_slice lines;
+	struct kb_buf body;
+	void (*change)(struct exchange *x, void *arg, struct kb_slice *body);
+	void *arg;
+};
 
 struct exchange {
 	struct kb_exchange *ex;
@@ -296,6 +300,17 @@ struct exchange {
 	const char *answer_bytes;
 	const char *allow;
 
+	/* what plugins change, see rewrite.c; NULL: nothing */
+	struct rewrite *rewrite;
+	struct lines *answer_lines;
+	struct held *held;
+	struct kb_buf *body_in; /* the request's body, read beforehand */
+	bool collecting;        /* it is being read */
+	const struct kb_json *claims;
+	const struct consumer *consumer;
+	const struct line *captures; /* groups of the route's path */
+	size_t n_captures;
+
 	/* upstream */
 	struct kb_call *call;
 	struct origin_set *origins;
@@ -311,6 +326,22 @@ struct exchange {
 };
 
 void exchange_advance(struct exchange *x);
+/* Ends an exchange that has no answer yet, after the response phase. */
+void exchange_answer_error(struct exchange *x, enum kb_err err);
+/* The method that upstream sees. */
+enum kb_method upstream_method(const struct exchange *x);
+
+/* ---- rewrite.c -------------------------------------------------------------
+ */
+
+/* The request's body while it is collected for a plugin. */
+void rewrite_body(struct exchange *x, const char *data, size_t len);
+void rewrite_body_end(struct exchange *x);
+/* The answer while it is held. */
+void held_head(struct exchange *x, int status, const struct kb_buf *lines);
+void held_body(struct exchange *x, const char *data, size_t len);
+void held_done(struct exchange *x);
+void held_fail(struct exchange *x, enum kb_err err);
 /* Allowed method names of a mask, "GET, POST". */
 char *method_list(struct kb_arena *a, unsigned mask);
 
@@ -329,6 +360,10 @@ void upstream_head(struct exchange *x);
 bool upstream_may_upgrade(const struct exchange *x);
 /* Header lines of upstream's answer that go on to the client. */
 void upstream_lines(struct exchange *x, struct kb_buf *out);
+/* The client's fields, and those of upstream's answer, that go on. */
+void upstream_request_fields(struct exchange *x, struct lines *out);
+void upstream_answer_fields(struct exchange *x, struct lines *out);
+void copy_lines(struct kb_buf *out, const struct lines *lines);
 
 /* The next address for a service; NULL: none is known. */
 struct kb_origin *balancer_pick(struct loop *l, struct local *local,
@@ -346,6 +381,8 @@ enum { PROOFS = 8, PROOF_RENEW_S = 30 };
 
 struct token_entry; /* verified token: identity, its lines, its proofs */
 const struct kb_identity *token_identity(const struct token_entry *t);
+/* It was made from the request's bearer token. */
+bool token_is_bearer(const struct token_entry *t);
 void token_ref(struct token_entry *t);
 void token_unref(struct token_entry *t);
 /* Identity lines, tenant and proof for a callee. */
@@ -374,7 +411,6 @@ void observe_free(struct local *l);
 /* ---- trusted proxies
  * -------------------------------------------------------------------- */
 
-bool network_parse(const char *text, struct network *out);
 bool network_has(const struct network *n, const struct sockaddr_storage *a);
 /* The peer is a trusted proxy; its client; what scheme that one used. */
 bool forwarded_trusted(const struct exchange *x);

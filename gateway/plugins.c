@@ -7,17 +7,24 @@
 
 extern const struct plugin plugin_correlation_id, plugin_cors, plugin_jwt,
     plugin_request_size_limiting, plugin_acl, plugin_rate_limiting_advanced,
-    plugin_tenant_router, plugin_sso_start;
+    plugin_tenant_router, plugin_sso_start, plugin_request_transformer,
+    plugin_response_transformer, plugin_ip_restriction, plugin_bot_detection,
+    plugin_request_termination;
 
 const struct plugin *const plugins[] = {
 	&plugin_correlation_id,
+	&plugin_bot_detection,
 	&plugin_cors,
 	&plugin_jwt,
+	&plugin_ip_restriction,
 	&plugin_request_size_limiting,
 	&plugin_acl,
 	&plugin_rate_limiting_advanced,
 	&plugin_tenant_router,
+	&plugin_request_transformer,
+	&plugin_response_transformer,
 	&plugin_sso_start,
+	&plugin_request_termination,
 	NULL,
 };
 

@@ -29,6 +29,8 @@ call_length(const struct exchange *x)
 {
 	const struct kb_http1_head *h = kb_ex_head(x->ex);
 
+	if (x->rewrite && x->rewrite->body)
+		return x->rewrite->body_len;
 	if (h->chunked)
 		return KB_LENGTH_STREAM;
 	return h->has_length ? h->length : 0;
@@ -38,6 +40,14 @@ call_length(const struct exchange *x)
 static void
 catch_up(struct exchange *x)
 {
+	if (x->rewrite && x->rewrite->body) {
+		if (x->rewrite->body_len == 0)
+			return;
+		(void)kb_call_write(
+		    x->call, x->rewrite->body, x->rewrite->body_len);
+		kb_call_end(x->call);
+		return;
+	}
 	if (!x->has_body)
 		return;
 	kb_ex_continue(x->ex);
@@ -73,7 +83,7 @@ start_try(struct exchange *x)
 	    .origin = origin,
 	    .ops = &call_ops,
 	    .user = x,
-	    .method = kb_ex_head(x->ex)->method,
+	    .method = upstream_method(x),
 	    .head = l->head.ptr,
 	    .head_len = l->head.len,
 	    .body_length = call_length(x),
@@ -164,7 +174,9 @@ on_body(struct kb_call *call, const char *data, size_t len)
 {
 	struct exchange *x = kb_call_user(call);
 
-	if (!kb_ex_write(x->ex, data, len))
+	if (x->held)
+		held_body(x, data, len);
+	else if (!kb_ex_write(x->ex, data, len))
 		kb_call_pause(call);
 }
 
@@ -181,7 +193,10 @@ on_done(struct kb_call *call)
 	struct exchange *x = kb_call_user(call);
 
 	x->call = NULL;
-	kb_ex_finish(x->ex);
+	if (x->held)
+		held_done(x);
+	else
+		kb_ex_finish(x->ex);
 }
 
 /* ---- failures and retries
@@ -216,7 +231,7 @@ may_retry(
 
 	if (answered || error == KB_CALL_BAD || x->replay_lost)
 		return false;
-	if (sent && !is_idempotent(exchange_method(x)))
+	if (sent && !is_idempotent(upstream_method(x)))
 		return false;
 	if (x->tries > x->route->service->retries || *credit < RETRY_COST)
 		return false;
@@ -275,6 +290,10 @@ on_fail(
 		    KB_S("service", x->route->service->name),
 		    KB_S("requestId", exchange_request_id(x)));
 		kb_ex_abort(x->ex);
+		return;
+	}
+	if (x->held) {
+		held_fail(x, error_of(error));
 		return;
 	}
 	if (x->phase != PHASE_UPSTREAM)

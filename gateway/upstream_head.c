@@ -132,6 +132,44 @@ copy_request_fields(struct exchange *x, struct kb_buf *out)
 	}
 }
 
+void
+upstream_request_fields(struct exchange *x, struct lines *out)
+{
+	const struct kb_http1_head *h = kb_ex_head(x->ex);
+	const char *bytes = kb_ex_bytes(x->ex);
+	struct kb_slice named = connection_names(h, bytes);
+
+	for (unsigned i = 0; i < h->n_fields; i++) {
+		const struct kb_http1_field *f = &h->fields[i];
+		struct kb_slice name = kb_http1_name(f, bytes);
+
+		if (passes(x, f, name, named))
+			lines_add(out, name, kb_http1_value(f, bytes));
+	}
+}
+
+void
+copy_lines(struct kb_buf *out, const struct lines *lines)
+{
+	for (size_t i = 0; i < lines->n; i++)
+		copy_field(out, lines->v[i].name, lines->v[i].value);
+}
+
+/* What a plugin put there is looked at once more. */
+static void
+copy_rewritten(const struct rewrite *r, struct kb_buf *out)
+{
+	for (size_t i = 0; i < r->fields.n; i++) {
+		const struct line *f = &r->fields.v[i];
+
+		if (!request_dropped[kb_header_id(f->name.ptr, f->name.len)] &&
+		    is_plain_name(f->name) &&
+		    !kb_header_is_owned(f->name.ptr, f->name.len) &&
+		    !kb_has_control(f->value.ptr, f->value.len))
+			copy_field(out, f->name, f->value);
+	}
+}
+
 static void
 line(struct kb_buf *out, const char *name, const char *value)
 {
@@ -167,7 +205,11 @@ framing_lines(struct exchange *x, struct kb_buf *out)
 {
 	const struct kb_http1_head *h = kb_ex_head(x->ex);
 
-	if (h->chunked) {
+	if (x->rewrite && x->rewrite->body) {
+		kb_buf_adds(out, "Content-Length: ");
+		kb_buf_addu(out, x->rewrite->body_len);
+		kb_buf_adds(out, "\r\n");
+	} else if (h->chunked) {
 		kb_buf_adds(out, "Transfer-Encoding: chunked\r\n");
 	} else if (h->has_length) {
 		kb_buf_adds(out, "Content-Length: ");
@@ -185,31 +227,52 @@ upstream_may_upgrade(const struct exchange *x)
 	const struct kb_http1_head *h = kb_ex_head(x->ex);
 
 	return h->upgrade && x->route->websocket && h->method == KB_M_GET &&
-	    !x->has_body &&
+	    upstream_method(x) == KB_M_GET && !x->has_body &&
+	    (x->rewrite == NULL || x->rewrite->body == NULL) &&
 	    kb_slice_eqi(
 		kb_http1_get(h, kb_ex_bytes(x->ex), KB_H_UPGRADE), "websocket");
+}
+
+enum kb_method
+upstream_method(const struct exchange *x)
+{
+	return x->rewrite ? x->rewrite->method : kb_ex_head(x->ex)->method;
+}
+
+static void
+target(struct exchange *x, struct kb_buf *out)
+{
+	struct kb_slice query = kb_ex_query(x->ex);
+	bool has_query = kb_ex_has_query(x->ex);
+
+	if (x->rewrite) {
+		query = x->rewrite->query;
+		has_query = query.ptr != NULL;
+		kb_buf_add(out, x->rewrite->path.ptr, x->rewrite->path.len);
+	} else
+		upstream_path(out, x->route, kb_ex_path(x->ex), x->prefix);
+	if (has_query) {
+		kb_buf_addc(out, '?');
+		kb_buf_add(out, query.ptr, query.len);
+	}
 }
 
 static void
 request_line(struct exchange *x, struct kb_buf *out)
 {
-	const struct kb_http1_head *h = kb_ex_head(x->ex);
-	const struct service *s = x->route->service;
-	struct kb_slice query = kb_ex_query(x->ex), host;
+	struct kb_slice host = kb_http1_get(
+	    kb_ex_head(x->ex), kb_ex_bytes(x->ex), KB_H_HOST);
 
-	kb_buf_adds(out, kb_method_name(h->method));
+	kb_buf_adds(out, kb_method_name(upstream_method(x)));
 	kb_buf_addc(out, ' ');
-	upstream_path(out, x->route, kb_ex_path(x->ex), x->prefix);
-	if (kb_ex_has_query(x->ex)) {
-		kb_buf_addc(out, '?');
-		kb_buf_add(out, query.ptr, query.len);
-	}
+	target(x, out);
 	kb_buf_adds(out, " HTTP/1.1\r\nHost: ");
-	host = kb_http1_get(h, kb_ex_bytes(x->ex), KB_H_HOST);
-	if (x->route->preserve_host && host.len)
+	if (x->rewrite && x->rewrite->host)
+		kb_buf_adds(out, x->rewrite->host);
+	else if (x->route->preserve_host && host.len)
 		kb_buf_add(out, host.ptr, host.len);
 	else
-		kb_buf_adds(out, s->host_value);
+		kb_buf_adds(out, x->route->service->host_value);
 	kb_buf_add(out, "\r\n", 2);
 }
 
@@ -221,15 +284,18 @@ upstream_head(struct exchange *x)
 
 	kb_buf_reset(out);
 	request_line(x, out);
-	copy_request_fields(x, out);
+	if (x->rewrite)
+		copy_rewritten(x->rewrite, out);
+	else
+		copy_request_fields(x, out);
 	framing_lines(x, out);
 	forwarded_lines(x, out);
 	line(out, "X-Request-ID: ", kb_ex_request_id(x->ex));
 	line(out, "X-Forwarded-By: Kong\r\nX-Service-Name: ", s->display_name);
 	kb_buf_add(out, x->up.ptr, x->up.len);
 	if (x->token)
-		token_lines(x->token, x->local->snapshot, s,
-		    kb_ex_head(x->ex)->method, x->tenant, out);
+		token_lines(x->token, x->local->snapshot, s, upstream_method(x),
+		    x->tenant, out);
 	kb_buf_add(out, "\r\n", 2);
 }
 
@@ -271,35 +337,81 @@ rule_of(const struct exchange *x, struct kb_slice name)
 	return kb_header_is_owned(name.ptr, name.len) ? DROP : PASS;
 }
 
+static bool
+answer_passes(const struct exchange *x, const struct kb_http1_field *f,
+    struct kb_slice name, struct kb_slice named, enum answer_rule *rule)
+{
+	*rule = PASS;
+	if (answer_dropped[f->id] || is_named(named, name))
+		return false;
+	if (f->id == KB_H_OTHER)
+		*rule = rule_of(x, name);
+	return *rule != DROP;
+}
+
 void
-upstream_lines(struct exchange *x, struct kb_buf *out)
+upstream_answer_fields(struct exchange *x, struct lines *out)
 {
 	const struct kb_http1_head *h = x->answer;
 	const char *bytes = x->answer_bytes;
 	struct kb_slice named = connection_names(h, bytes);
-	bool policy = false, frames = false;
+	enum answer_rule rule;
 
 	for (unsigned i = 0; i < h->n_fields; i++) {
 		const struct kb_http1_field *f = &h->fields[i];
 		struct kb_slice name = kb_http1_name(f, bytes);
-		enum answer_rule rule = PASS;
 
-		if (answer_dropped[f->id] || is_named(named, name))
+		if (answer_passes(x, f, name, named, &rule))
+			lines_add(out, name, kb_http1_value(f, bytes));
+	}
+}
+
+/* Which of our policies upstream's answer brings itself. */
+struct brought {
+	bool policy, frames;
+};
+
+static struct brought
+copy_answer_fields(struct exchange *x, struct kb_buf *out)
+{
+	const struct kb_http1_head *h = x->answer;
+	const char *bytes = x->answer_bytes;
+	struct kb_slice named = connection_names(h, bytes);
+	struct brought b = { false, false };
+	enum answer_rule rule;
+
+	for (unsigned i = 0; i < h->n_fields; i++) {
+		const struct kb_http1_field *f = &h->fields[i];
+		struct kb_slice name = kb_http1_name(f, bytes);
+
+		if (!answer_passes(x, f, name, named, &rule))
 			continue;
-		if (f->id == KB_H_OTHER)
-			rule = rule_of(x, name);
-		if (rule == DROP)
-			continue;
-		policy |= rule == POLICY;
-		frames |= rule == FRAMES;
+		b.policy |= rule == POLICY;
+		b.frames |= rule == FRAMES;
 		copy_field(out, name, kb_http1_value(f, bytes));
 	}
+	return b;
+}
+
+void
+upstream_lines(struct exchange *x, struct kb_buf *out)
+{
+	struct brought b;
+
+	if (x->answer_lines) {
+		const struct lines *l = x->answer_lines;
+
+		b.policy = lines_find(l, "Content-Security-Policy") != NULL;
+		b.frames = lines_find(l, "X-Frame-Options") != NULL;
+		copy_lines(out, l);
+	} else
+		b = copy_answer_fields(x, out);
 	line(out, "X-Request-ID: ", kb_ex_request_id(x->ex));
-	if (!frames)
+	if (!b.frames)
 		line(out, "X-Frame-Options: ", "SAMEORIGIN");
-	if (!policy)
+	if (!b.policy)
 		line(
 		    out, "Content-Security-Policy: ", "frame-ancestors 'self'");
-	if (h->status == 101)
+	if (x->answer->status == 101)
 		line(out, "Upgrade: ", "websocket");
 }

@@ -28,6 +28,7 @@ struct proof {
 
 struct token_entry {
 	unsigned refs; /* of one loop */
+	bool bearer;   /* made from a bearer token */
 	struct kb_identity id;
 	char *lines; /* identity header lines, without the tenant */
 	size_t lines_len;
@@ -209,6 +210,12 @@ token_identity(const struct token_entry *t)
 	return &t->id;
 }
 
+bool
+token_is_bearer(const struct token_entry *t)
+{
+	return t->bearer;
+}
+
 void
 token_ref(struct token_entry *t)
 {
@@ -353,10 +360,12 @@ verify(const struct verifier *v, struct kb_arena *a, const char *token,
 		return;
 	out->expires = jwt.expires;
 	out->err = kb_identity_from_claims(a, jwt.claims, NULL, &id);
-	if (out->err)
+	if (out->err) {
 		out->why = "a claim cannot stand in a header";
-	else
-		out->entry = entry_new(&id);
+		return;
+	}
+	out->entry = entry_new(&id);
+	out->entry->bearer = true;
 }
 
 static struct kb_token_cache *
