@@ -16,7 +16,7 @@ from tally import Tally
 from wire import Wire
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-SECURITY = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
+SECURITY = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Content-Security-Policy": "default-src 'none'", "Cache-Control": ""}
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 CODES = {400: {"VALIDATION_FAILED", "TENANT_REQUIRED"}, 401: {"AUTH_REQUIRED", "AUTH_INVALID", "KONG_AUTH_REQUIRED"},
          403: {"AUTH_INSUFFICIENT", "TENANT_FORBIDDEN", "PLAN_UPGRADE_REQUIRED"}, 404: {"NOT_FOUND", "TENANT_NOT_FOUND"},
@@ -94,32 +94,20 @@ def routes_of(doc):
             yield Route(path, method.upper(), operation)
 
 
-class Contract:
-    def __init__(self, world):
-        self.world, self.tally = world, Tally()
-        self.wire = Wire(os.environ["KOMBI_URL"])
-        self.routes = list(routes_of(document()))
+class Judge:
+    """One call, and what holds for every answer of every service."""
 
-    def run(self):
-        for route in self.routes:
-            for ask in (self.strangers, self.forgers, self.lesser, self.bodies, self.media, self.sizes, self.unknown, self.heads):
-                ask(route)
-        for path in dict.fromkeys(route.path for route in self.routes):
-            self.methods(path)
-        self.request_ids()
+    def __init__(self):
+        self.tally, self.wire, self.excused = Tally(), Wire(os.environ["KOMBI_URL"]), set()
+
+    def excuse(self, name, answer):
+        """Why this header may be missing here for now; a reason that no longer holds is told."""
+        return None
+
+    def end(self):
+        for reason in sorted(self.excused):
+            self.tally.skip("a header", reason)
         self.tally.end()
-
-    # -- one call, and what holds for every answer
-
-    def target(self, route, **instead):
-        values = {**{name: "x" for name in route.names}, **self.world.params(route.path), **instead}
-        return re.sub(r"{(\w+)}", lambda match: values[match.group(1)], route.path)
-
-    def good(self, route, method=None):
-        return {} if route.kind == "public" else self.world.good(method or route.method, route.path, route.permission)
-
-    def valid(self, route):
-        return None if route.schema is None else {**schema.least(route.schema), **self.world.body(route.method, route.path)}
 
     def ask(self, what, method, target, headers=(), body=None):
         sent = uuid.uuid4().hex
@@ -130,10 +118,14 @@ class Contract:
 
     def whole(self, what, method, answer, sent):
         check = self.tally.check
-        for name, value in SECURITY.items():
-            check(f"{what}: {name}", answer.all(name) == [value], answer)
-        check(f"{what}: Content-Security-Policy", "default-src" in (answer.header("Content-Security-Policy") or ""), answer)
-        check(f"{what}: Cache-Control", answer.header("Cache-Control"), answer)
+        for name, wanted in SECURITY.items():
+            values = answer.all(name)
+            good = len(values) == 1 and wanted in values[0]
+            if reason := self.excuse(name, answer):
+                check(f"{what}: {name} is there; its excuse is to go", not good, answer)
+                self.excused.add(reason)
+            else:
+                check(f"{what}: {name}", good, answer)
         check(f"{what}: its own request id", answer.all("X-Request-ID") == [sent], answer)
         if method == "HEAD":
             check(f"{what}: a HEAD has no body", answer.body == b"", answer)
@@ -161,6 +153,45 @@ class Contract:
         good = answer.status in wanted
         allowed = codes or CODES.get(answer.status, set())
         self.tally.check(f"{what}: {sorted(wanted)}", good and (answer.code in allowed or answer.body == b""), answer)
+
+    def request_ids(self):
+        for what, sent in {"too long": "a" * 65, "with a blank": "a b", "with a quote": 'a"b', "empty": "", "with bytes": "a\xffb"}.items():
+            for target in ("/health", "/nothing-here"):
+                answer = self.wire.call("GET", target, None, [("X-Request-ID", sent)])
+                got = answer.header("X-Request-ID") or ""
+                self.tally.check(f"a request id {what} is replaced", got != sent and REQUEST_ID.fullmatch(got), answer)
+                if answer.status >= 400:
+                    self.tally.check("the replaced id is in the body", answer.error.get("requestId") == got, answer)
+        answer = self.wire.call("GET", "/nothing-here", None, [("X-Request-ID", "one"), ("X-Request-ID", "two")])
+        self.tally.check("one request id comes back", len(answer.all("X-Request-ID")) == 1 and answer.error.get("requestId") == answer.header("X-Request-ID"), answer)
+
+
+class Contract(Judge):
+    def __init__(self, world):
+        super().__init__()
+        self.world = world
+        self.routes = list(routes_of(document()))
+
+    def run(self):
+        for route in self.routes:
+            for ask in (self.strangers, self.forgers, self.lesser, self.bodies, self.media, self.sizes, self.unknown, self.heads):
+                ask(route)
+        for path in dict.fromkeys(route.path for route in self.routes):
+            self.methods(path)
+        self.request_ids()
+        self.end()
+
+    # -- what a route is asked with
+
+    def target(self, route, **instead):
+        values = {**{name: "x" for name in route.names}, **self.world.params(route.path), **instead}
+        return re.sub(r"{(\w+)}", lambda match: values[match.group(1)], route.path)
+
+    def good(self, route, method=None):
+        return {} if route.kind == "public" else self.world.good(method or route.method, route.path, route.permission)
+
+    def valid(self, route):
+        return None if route.schema is None else {**schema.least(route.schema), **self.world.body(route.method, route.path)}
 
     # -- who is asking
 
@@ -339,14 +370,3 @@ class Contract:
         self.refused(f"BREW {path}", self.ask(f"BREW {path}", "BREW", target), 501, {"VALIDATION_FAILED"})
         answer = self.ask(f"OPTIONS {path}", "OPTIONS", target)
         self.tally.check(f"OPTIONS {path}", answer.status == 204 and answer.body == b"" and answer.header("Allow"), answer)
-
-    def request_ids(self):
-        for what, sent in {"too long": "a" * 65, "with a blank": "a b", "with a quote": 'a"b', "empty": "", "with bytes": "a\xffb"}.items():
-            for target in ("/health", "/nothing-here"):
-                answer = self.wire.call("GET", target, None, [("X-Request-ID", sent)])
-                got = answer.header("X-Request-ID") or ""
-                self.tally.check(f"a request id {what} is replaced", got != sent and REQUEST_ID.fullmatch(got), answer)
-                if answer.status >= 400:
-                    self.tally.check("the replaced id is in the body", answer.error.get("requestId") == got, answer)
-        answer = self.wire.call("GET", "/nothing-here", None, [("X-Request-ID", "one"), ("X-Request-ID", "two")])
-        self.tally.check("one request id comes back", len(answer.all("X-Request-ID")) == 1 and answer.error.get("requestId") == answer.header("X-Request-ID"), answer)
