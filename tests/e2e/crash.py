@@ -13,7 +13,7 @@ import tempfile
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from crash_admin import AdminCrash  # noqa: E402
-from crash_drain import drain  # noqa: E402
+from crash_drain import DRAINED, drain  # noqa: E402
 from crash_sim import SimCrash  # noqa: E402
 from crash_stack import StackCrash  # noqa: E402
 from tally import Tally  # noqa: E402
@@ -49,6 +49,16 @@ def crashes(victim, rounds, tally):
           f"ready again after {middle:.0f} ms (most {max(times):.0f} ms)", flush=True)
 
 
+def crash(name, folder, rounds, tally):
+    victim = PARTS[name](folder)
+    os.environ["KOMBI_SERVICE_SECRET"] = victim.process.env["KOMBI_SERVICE_SECRET"]
+    crashes(victim, rounds, tally)
+
+
+def drained(name, folder, _rounds, tally):
+    drain(DRAINED[name], folder, tally)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, "drain", []], help="all")
@@ -56,17 +66,14 @@ def main():
     arguments = parser.parse_args()
     os.environ.pop("KOMBI_SERVICE_SECRET_FILE", None)
     tally = Tally()
-    for name in arguments.parts or [*PARTS, "drain"]:
+    chosen = arguments.parts or [*PARTS, "drain"]
+    runs = [(name, crash) for name in PARTS if name in chosen] + [(name, drained) for name in DRAINED if "drain" in chosen]
+    for name, run in runs:
         if name == "admin" and "KOMBI_TEST_POSTGRES" not in os.environ:
             tally.skip("admin", "there is no PostgreSQL; run it inside tests/support/with-postgres")
             continue
         with tempfile.TemporaryDirectory(prefix="kombi-crash-") as folder:
-            if name == "drain":
-                drain(folder, tally)
-                continue
-            victim = PARTS[name](folder)
-            os.environ["KOMBI_SERVICE_SECRET"] = victim.process.env["KOMBI_SERVICE_SECRET"]
-            crashes(victim, arguments.rounds, tally)
+            run(name, folder, arguments.rounds, tally)
     tally.end()
 
 

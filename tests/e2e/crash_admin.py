@@ -12,17 +12,16 @@ from stub import Stub
 from waiting import until
 from wire import Wire
 
-DATABASE = "kombi_crash"
-
 
 class AdminCrash:
     name = "admin"
+    database = "kombi_crash"
 
     def __init__(self, folder):
         url = os.environ["KOMBI_TEST_POSTGRES"]
-        self.sql(url, f"CREATE DATABASE {DATABASE}")
+        self.sql(url, f"CREATE DATABASE {self.database}")
         head, _, tail = url.rpartition("/")
-        self.url = f"{head}/{DATABASE}" + ("?" + tail.split("?", 1)[1] if "?" in tail else "")
+        self.url = f"{head}/{self.database}" + ("?" + tail.split("?", 1)[1] if "?" in tail else "")
         self.stubs = {name: Stub(lambda _: (201, {})) for name in ("stack", "sim")}
         ports = {f"{name.upper()}_SERVICE_PORT": str(stub.port) for name, stub in self.stubs.items()}
         self.secret = secrets.token_hex(32)

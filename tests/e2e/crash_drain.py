@@ -6,6 +6,8 @@ import signal
 import socket
 import urllib.parse
 
+import identity
+from crash_admin import AdminCrash
 from crash_load import Load
 from crash_sim import SLUG, SimCrash
 from crash_stack import SLUGS, StackCrash
@@ -20,6 +22,7 @@ class HalfSent:
     """A request of which the last byte is missing."""
 
     def __init__(self, url, target, headers, body):
+        body = json.dumps(body).encode()
         parts, self.rest = urllib.parse.urlsplit(url), body[-1:]
         self.sock = socket.create_connection((parts.hostname, parts.port), timeout=LIMIT_S)
         lines = [f"POST {target} HTTP/1.1", f"Host: {parts.netloc}", f"Content-Length: {len(body)}", "Content-Type: application/json",
@@ -44,7 +47,7 @@ def refuses(url):
         return True
 
 
-def drain_one(victim, headers, target, tally):
+def drain_one(victim, tally):
     name = victim.name
     victim.start()
     victim.prepare()
@@ -54,7 +57,7 @@ def drain_one(victim, headers, target, tally):
         connection.request("GET", "/health")
         connection.getresponse().read()
     load = Load(4, victim.ledger, victim.write)
-    started = [HalfSent(url, target, headers(victim), json.dumps({"name": f"drain-{i}"}).encode()) for i in range(UNDER_WAY)]
+    started = [HalfSent(url, victim.target, *victim.request(i)) for i in range(UNDER_WAY)]
     until(lambda: victim.ledger.acknowledged > 20, "the load runs")
     victim.process.process.send_signal(signal.SIGTERM)
     until(lambda: refuses(url), "nobody new comes in")
@@ -66,7 +69,7 @@ def drain_one(victim, headers, target, tally):
     tally.check(f"{name}: exit code 0", code == 0, (code, victim.process.log()))
     for answer in answers:
         if answer.status == 201:
-            victim.ledger.is_now(victim.key(answer.data["id"]), victim.state_of(answer.data))
+            victim.ledger.is_now(*victim.made(answer.data))
     victim.start()
     lost = victim.lost()
     tally.check(f"{name}: nothing acknowledged is lost by stopping", not lost, lost[:5])
@@ -76,33 +79,49 @@ def drain_one(victim, headers, target, tally):
 
 
 class DrainedStack(StackCrash):
-    @staticmethod
-    def key(made):
-        return SLUGS[0], made
+    target = "/v1/stacks"
+
+    def request(self, number):
+        return self.world.headers("owner", f"org-{SLUGS[0]}", "POST", tenant=SLUGS[0]), {"name": f"drain-{number}"}
 
     @staticmethod
-    def state_of(data):
-        return data["name"]
+    def made(data):
+        return (SLUGS[0], data["id"]), data["name"]
 
 
 class DrainedSim(SimCrash):
-    @staticmethod
-    def key(made):
-        return made
+    target = "/v1/simulations"
+
+    def request(self, number):
+        return self.world.headers("maker", SLUG, "POST", roles="member"), {"name": f"drain-{number}"}
 
     @staticmethod
-    def state_of(data):
-        return data["wanted"]
+    def made(data):
+        return data["id"], data["wanted"]
 
 
-def drain(folder, tally):
-    for kind, headers, target in ((DrainedStack, lambda v: v.world.headers("owner", f"org-{SLUGS[0]}", "POST", tenant=SLUGS[0]), "/v1/stacks"),
-                                  (DrainedSim, lambda v: v.world.headers("maker", SLUG, "POST", roles="member"), "/v1/simulations")):
-        victim = kind(folder)
-        os.environ["KOMBI_SERVICE_SECRET"] = victim.process.env["KOMBI_SERVICE_SECRET"]
-        try:
-            drain_one(victim, headers, target, tally)
-        except (AssertionError, OSError) as problem:
-            tally.check(f"{victim.name}: drains", False, str(problem))
-        finally:
-            victim.stop()
+class DrainedAdmin(AdminCrash):
+    target = "/v1/tenants"
+    database = "kombi_drain"
+
+    def request(self, number):
+        values = identity.identity(f"drain-{number}", f"org-drain-{number}")
+        return identity.proven(values, "POST", "admin"), {"name": "D", "slug": f"drain-{number}"}
+
+    @staticmethod
+    def made(data):
+        return ("tenant", data["slug"]), data["id"]
+
+
+def drain(kind, folder, tally):
+    victim = kind(folder)
+    os.environ["KOMBI_SERVICE_SECRET"] = victim.process.env["KOMBI_SERVICE_SECRET"]
+    try:
+        drain_one(victim, tally)
+    except (AssertionError, OSError) as problem:
+        tally.check(f"{victim.name}: drains", False, str(problem))
+    finally:
+        victim.stop()
+
+
+DRAINED = {"stack": DrainedStack, "sim": DrainedSim, "admin": DrainedAdmin}
