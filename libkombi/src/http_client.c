@@ -51,6 +51,8 @@ free_origin(struct kb_origin *o)
 		kb_conn_close(c);
 		kb_call_release(call);
 	}
+	kb_tls_client_unref(o->tls);
+	free(o->name);
 	free(o);
 }
 
@@ -101,9 +103,9 @@ copy_address(
 	*to = in;
 }
 
-struct kb_origin *
-kb_client_origin(
-    struct kb_client *c, const struct sockaddr *addr, socklen_t len)
+static struct kb_origin *
+find_origin(struct kb_client *c, const struct sockaddr *addr, socklen_t len,
+    struct kb_tls_client *tls, const char *name)
 {
 	struct sockaddr_storage key;
 	struct kb_origin **bucket, *o;
@@ -111,7 +113,8 @@ kb_client_origin(
 	copy_address(&key, addr, len);
 	bucket = &c->origins[kb_hash(&key, len) % CLIENT_BUCKETS];
 	for (o = *bucket; o; o = o->next)
-		if (o->addr_len == len && memcmp(&o->addr, &key, len) == 0)
+		if (o->addr_len == len && memcmp(&o->addr, &key, len) == 0 &&
+		    o->tls == tls && (!tls || strcmp(o->name, name) == 0))
 			return o;
 	o = kb_xalloc(sizeof(*o));
 	memset(o, 0, sizeof(*o));
@@ -120,9 +123,27 @@ kb_client_origin(
 	o->addr_len = len;
 	TAILQ_INIT(&o->idle);
 	TAILQ_INIT(&o->active);
+	if (tls) {
+		o->tls = kb_tls_client_ref(tls);
+		o->name = kb_xstrdup(name);
+	}
 	o->next = *bucket;
 	*bucket = o;
 	return o;
+}
+
+struct kb_origin *
+kb_client_origin(
+    struct kb_client *c, const struct sockaddr *addr, socklen_t len)
+{
+	return find_origin(c, addr, len, NULL, NULL);
+}
+
+struct kb_origin *
+kb_client_origin_tls(struct kb_client *c, const struct sockaddr *addr,
+    socklen_t len, struct kb_tls_client *tls, const char *name)
+{
+	return find_origin(c, addr, len, tls, name);
 }
 
 void

@@ -134,6 +134,8 @@ kb_conn_reading(struct conn *c, bool on)
 		event_del(&c->readable);
 }
 
+static void connect_step(struct conn *c);
+
 static void
 on_readable(evutil_socket_t fd, short what, void *arg)
 {
@@ -142,8 +144,14 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 	ssize_t n;
 
 	(void)what;
+	(void)fd;
 	if (!c->call) { /* idle: closed, or bytes that nobody asked for */
-		kb_conn_close(c);
+		if (!kb_wire_is_quiet(c))
+			kb_conn_close(c);
+		return;
+	}
+	if (c->connecting) { /* TLS is being agreed on */
+		connect_step(c);
 		return;
 	}
 	if (c->call->paused)
@@ -152,7 +160,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 		kb_answer_feed(c, NULL, 0);
 		return;
 	}
-	n = recv(fd, scratch, CLIENT_SCRATCH, 0);
+	n = kb_wire_recv(c, scratch, CLIENT_SCRATCH);
 	if (n > 0)
 		kb_answer_feed(c, scratch, (size_t)n);
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
@@ -191,8 +199,7 @@ drop_sent(struct kb_call *call)
 static size_t
 send_some(struct conn *c, struct iovec *iov, size_t n)
 {
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n };
-	ssize_t sent = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+	ssize_t sent = kb_wire_sendv(c, iov, n);
 
 	if (sent < 0) {
 		if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
@@ -214,7 +221,7 @@ after_send(struct conn *c, bool progress)
 		progress |= !c->write_armed;
 		arm_write(c);
 	} else if (call->phase == CALL_TUNNEL && call->ended && !call->broken) {
-		(void)shutdown(c->fd, SHUT_WR);
+		kb_wire_end(c);
 	}
 	if (call->choked &&
 	    kb_call_pending(call) < c->origin->client->conf.high_water / 2)
@@ -268,6 +275,11 @@ kb_conn_put(struct conn *c, const struct iovec *iov, int n)
 			keep_rest(call, iov, n, 0);
 		return;
 	}
+	if (c->tls) { /* one record for all of it */
+		keep_rest(call, iov, n, 0);
+		kb_conn_flush(c);
+		return;
+	}
 	memcpy(all + 1, iov, (size_t)n * sizeof(*iov));
 	if (waiting > 0) {
 		all[0].iov_base = call->out.ptr + call->out_off;
@@ -281,19 +293,35 @@ kb_conn_put(struct conn *c, const struct iovec *iov, int n)
 	after_send(c, sent > 0 || call->broken);
 }
 
-/* False: the connection could not be made. */
-static bool
+static enum connected
 end_connect(struct conn *c)
 {
 	int err = 0;
 	socklen_t len = sizeof(err);
+	enum connected now;
 
-	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0 || err)
-		return false;
+	if (!c->tls &&
+	    (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0 || err))
+		return CONN_FAILED;
+	now = kb_wire_shake(c);
+	if (now != CONN_READY)
+		return now;
 	c->connecting = false;
 	c->origin->stats.connects++;
 	kb_conn_reading(c, !c->call->paused);
-	return true;
+	return CONN_READY;
+}
+
+static void
+connect_step(struct conn *c)
+{
+	switch (end_connect(c)) {
+	case CONN_FAILED: kb_answer_fail(c, KB_CALL_CONNECT); return;
+	case CONN_WAITS: return;
+	case CONN_READY: break;
+	}
+	kb_conn_flush(c);
+	kb_answer_writable(c);
 }
 
 static void
@@ -305,8 +333,8 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	/* It may be due by the loop and by event_active at once. */
 	c->write_armed = event_pending(&c->writable, EV_WRITE, NULL) != 0;
-	if (c->connecting && !end_connect(c)) {
-		kb_answer_fail(c, KB_CALL_CONNECT);
+	if (c->connecting) {
+		connect_step(c);
 		return;
 	}
 	kb_conn_flush(c);
@@ -384,6 +412,7 @@ kb_conn_close(struct conn *c)
 	if (c->fd >= 0) {
 		event_del(&c->readable);
 		event_del(&c->writable);
+		kb_wire_drop(c);
 		close(c->fd);
 	}
 	TAILQ_INSERT_HEAD(&c->origin->client->free_conns, c, link);

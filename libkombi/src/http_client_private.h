@@ -43,7 +43,9 @@ struct kb_origin {
 	struct kb_origin *next;
 	struct sockaddr_storage addr;
 	socklen_t addr_len;
-	struct conns idle; /* last used first */
+	struct kb_tls_client *tls; /* NULL: plain */
+	char *name;                /* for TLS */
+	struct conns idle;         /* last used first */
 	struct conns active;
 	struct kb_origin_stats stats;
 };
@@ -53,7 +55,8 @@ struct conn {
 	struct kb_call *call; /* NULL: idle */
 	TAILQ_ENTRY(conn) link;
 	struct event readable, writable, timer;
-	int fd; /* -1: could not even be opened */
+	int fd;             /* -1: could not even be opened */
+	struct kb_tls *tls; /* NULL: plain, or not connected yet */
 	bool connecting;
 	bool reused;
 	bool reading;     /* the read event is added */
@@ -116,6 +119,22 @@ void kb_conn_flush(struct conn *c);
 void kb_conn_reading(struct conn *c, bool on);
 /* I/O has made progress or the call changed: the deadline moves. */
 void kb_conn_touch(struct conn *c);
+
+/* ---- http_client_tls.c: the transport ---- */
+
+enum connected { CONN_FAILED, CONN_WAITS, CONN_READY };
+
+/* The socket is connected: goes on with what TLS wants, if it is spoken. */
+enum connected kb_wire_shake(struct conn *c);
+ssize_t kb_wire_recv(struct conn *c, void *to, size_t len);
+/* As sendmsg; of TLS the first part only. */
+ssize_t kb_wire_sendv(struct conn *c, struct iovec *iov, size_t n);
+/* An idle connection's event was no sign of its end. */
+bool kb_wire_is_quiet(struct conn *c);
+/* Before the socket is closed. */
+void kb_wire_drop(struct conn *c);
+/* Our side of a tunnel ends. */
+void kb_wire_end(struct conn *c);
 
 /* ---- http_client_answer.c: from bytes to callbacks ---- */
 

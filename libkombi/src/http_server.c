@@ -171,6 +171,7 @@ kb_conn_free(struct kb_conn *c)
 	assert(c->ex == NULL);
 	wait_remove(c);
 	event_del(&c->ev);
+	kb_conn_drop_tls(c);
 	close(event_get_fd(&c->ev));
 	if (c->prev != NULL)
 		c->prev->next = c->next;
@@ -184,13 +185,15 @@ kb_conn_free(struct kb_conn *c)
 }
 
 void
-kb_conn_new(struct kb_server *s, int fd, const struct sockaddr_storage *peer)
+kb_conn_new(
+    struct kb_server *s, int fd, const struct sockaddr_storage *peer, bool tls)
 {
 	struct kb_conn *c = kb_xalloc(sizeof(*c));
 	int on = 1;
 
 	memset(c, 0, sizeof(*c));
 	c->server = s;
+	c->shaking = tls;
 	memcpy(&c->peer, peer, sizeof(c->peer));
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	event_assign(
@@ -277,7 +280,8 @@ no_descriptors(struct kb_server *s, int listen_fd)
 static void
 on_accept(evutil_socket_t listen_fd, short what, void *arg)
 {
-	struct kb_server *s = ((struct kb_listener *)arg)->server;
+	const struct kb_listener *l = arg;
+	struct kb_server *s = l->server;
 
 	(void)what;
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
@@ -289,7 +293,7 @@ on_accept(evutil_socket_t listen_fd, short what, void *arg)
 		if (fd >= 0 && s->stats.connections >= s->limits.connections)
 			turn_away(s, fd);
 		else if (fd >= 0)
-			kb_conn_new(s, fd, &peer);
+			kb_conn_new(s, fd, &peer, l->tls);
 		else if (errno == EMFILE || errno == ENFILE ||
 		    errno == ENOMEM || errno == ENOBUFS) {
 			no_descriptors(s, listen_fd);
@@ -382,18 +386,36 @@ kb_server_new(const struct kb_server_conf *conf)
 	event_assign(&s->timer, s->base, -1, 0, on_timer, s);
 	event_assign(&s->resume, s->base, -1, 0, on_resume, s);
 	event_assign(&s->due_event, s->base, -1, 0, on_due, s);
+	kb_shake_init(s);
 	return s;
+}
+
+static void
+add_listener(struct kb_server *s, int fd, bool tls)
+{
+	struct kb_listener *l = kb_xalloc(sizeof(*l));
+
+	*l = (struct kb_listener) {
+		.server = s,
+		.next = s->listeners,
+		.tls = tls,
+	};
+	s->listeners = l;
+	event_assign(&l->ev, s->base, fd, EV_READ | EV_PERSIST, on_accept, l);
+	event_add(&l->ev, NULL);
 }
 
 void
 kb_server_listen(struct kb_server *s, int fd)
 {
-	struct kb_listener *l = kb_xalloc(sizeof(*l));
+	add_listener(s, fd, false);
+}
 
-	*l = (struct kb_listener) { .server = s, .next = s->listeners };
-	s->listeners = l;
-	event_assign(&l->ev, s->base, fd, EV_READ | EV_PERSIST, on_accept, l);
-	event_add(&l->ev, NULL);
+void
+kb_server_listen_tls(struct kb_server *s, int fd, struct kb_tls_server *tls)
+{
+	kb_server_set_tls(s, tls);
+	add_listener(s, fd, true);
 }
 
 static void
@@ -463,6 +485,7 @@ kb_server_free(struct kb_server *s)
 		event_del(&s->drain_timer);
 	event_del(&s->timer);
 	event_del(&s->due_event);
+	kb_shake_stop(s);
 	while (s->free != NULL) {
 		struct kb_exchange *ex = s->free;
 

@@ -155,6 +155,7 @@ void
 kb_conn_break(struct kb_conn *c, enum kb_end end)
 {
 	if (c->ex != NULL) {
+		c->cut = true;
 		ex_ended(c->ex, end);
 		ex_give(c);
 	}
@@ -170,7 +171,7 @@ conn_linger(struct kb_conn *c)
 {
 	if (c->ex != NULL)
 		ex_give(c);
-	if (c->half_closed || shutdown(event_get_fd(&c->ev), SHUT_WR) != 0) {
+	if (c->half_closed || kb_conn_shut(c) != 0) {
 		kb_conn_free(c);
 		return;
 	}
@@ -202,6 +203,7 @@ conn_cut(struct kb_conn *c, enum kb_end end)
 {
 	struct linger now = { .l_onoff = 1, .l_linger = 0 };
 
+	c->cut = true;
 	(void)setsockopt(
 	    event_get_fd(&c->ev), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	kb_conn_break(c, end);
@@ -429,13 +431,17 @@ feed_scratch(struct kb_exchange *ex, size_t len)
 void
 kb_conn_read(struct kb_conn *c, bool on)
 {
-	if (c->reading == on)
-		return;
-	c->reading = on;
-	if (on)
-		event_add(&c->ev, NULL);
-	else
-		event_del(&c->ev);
+	if (c->reading != on) {
+		c->reading = on;
+		if (on)
+			event_add(&c->ev, NULL);
+		else
+			event_del(&c->ev);
+	}
+	/* What TLS holds already, the socket will not tell of. After adding:
+	 * libevent does not add what is active. */
+	if (on && c->tls != NULL && kb_tls_pending(c->tls))
+		event_active(&c->ev, EV_READ, 0);
 }
 
 static bool
@@ -590,19 +596,31 @@ body_room(const struct kb_exchange *ex)
 static ssize_t
 read_bytes(struct kb_conn *c, struct kb_exchange *ex)
 {
-	int fd = event_get_fd(&c->ev);
 	ssize_t n;
 
 	if (reads_body(ex)) {
-		n = recv(fd, c->server->scratch, body_room(ex), 0);
+		n = kb_conn_recv(c, c->server->scratch, body_room(ex));
 		if (n > 0)
 			feed_scratch(ex, (size_t)n);
 		return n;
 	}
-	n = recv(fd, ex->in + ex->in_len, ex->in_cap - ex->in_len, 0);
+	n = kb_conn_recv(c, ex->in + ex->in_len, ex->in_cap - ex->in_len);
 	if (n > 0)
 		ex->in_len += (size_t)n;
 	return n;
+}
+
+/*
+ * Part of a TLS record is no sign of life: the deadline runs on, or somebody
+ * could wait for ever, a byte at a time.
+ */
+static void
+read_nothing(struct kb_conn *c)
+{
+	if (c->tls != NULL && !c->server->draining)
+		ex_give(c);
+	else
+		conn_idle(c);
 }
 
 void
@@ -618,6 +636,10 @@ kb_conn_readable(evutil_socket_t fd, short what, void *arg)
 		linger_read(c);
 		return;
 	}
+	if (c->shaking) {
+		kb_conn_shake(c);
+		return;
+	}
 	ex = c->ex ? c->ex : ex_take(c);
 	if (!reads_body(ex) && !make_room(ex)) {
 		kb_conn_read(c, false);
@@ -631,7 +653,7 @@ kb_conn_readable(evutil_socket_t fd, short what, void *arg)
 	else if (errno != EAGAIN && errno != EINTR)
 		kb_conn_break(c, KB_END_ABORTED);
 	else if (ex->phase == KB_PHASE_HEAD && ex->in_len == ex->base)
-		conn_idle(c);
+		read_nothing(c);
 }
 
 /* Why the body takes too long, or NULL. */
@@ -674,6 +696,11 @@ kb_conn_timeout(struct kb_conn *c, enum kb_wait was)
 	switch (was) {
 	case KB_WAIT_TICK: tick(c); break;
 	case KB_WAIT_HEAD:
+		if (c->shaking) {
+			c->server->stats.handshakes_failed++;
+			kb_conn_free(c);
+			break;
+		}
 		kb_ex_refuse(c->ex, KB_END_TIMEOUT, KB_REQUEST_TIMEOUT, NULL);
 		kb_conn_settle(c);
 		break;

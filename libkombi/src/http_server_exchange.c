@@ -80,6 +80,12 @@ kb_ex_host(const struct kb_exchange *ex)
 	return ex->host;
 }
 
+const struct kb_tls *
+kb_ex_tls(const struct kb_exchange *ex)
+{
+	return ex->conn->tls;
+}
+
 const struct sockaddr_storage *
 kb_ex_peer(const struct kb_exchange *ex)
 {

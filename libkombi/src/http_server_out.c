@@ -92,11 +92,9 @@ arm_write(struct kb_exchange *ex)
 static void
 flush(struct kb_exchange *ex)
 {
-	int fd = event_get_fd(&ex->conn->ev);
-
 	while (kb_ex_pending(ex) > 0 && !ex->broken) {
-		ssize_t n = send(fd, ex->out.ptr + ex->out_off,
-		    kb_ex_pending(ex), MSG_NOSIGNAL);
+		ssize_t n = kb_conn_send(
+		    ex->conn, ex->out.ptr + ex->out_off, kb_ex_pending(ex));
 
 		if (n >= 0) {
 			ex->out_off += (size_t)n;
@@ -160,8 +158,10 @@ add_data(struct kb_exchange *ex, struct kb_slice data)
 	if (ex->chunked_out)
 		frame_len = (size_t)snprintf(
 		    frame, sizeof(frame), "%zx\r\n", data.len);
-	/* While output waits for the socket, order forbids a short cut. */
-	if (data.len >= DIRECT_MIN && !ex->write_armed) {
+	/* While output waits for the socket, order forbids a short cut; TLS
+	 * has none. */
+	if (data.len >= DIRECT_MIN && !ex->write_armed &&
+	    ex->conn->tls == NULL) {
 		size_t before = kb_ex_pending(ex);
 
 		taken = write_direct(ex, frame, frame_len, data);

@@ -4,6 +4,7 @@
  * http_server.c       server, listeners, deadlines, drain
  * http_server_conn.c  bytes in: heads, bodies, pipelining, closing
  * http_server_out.c   bytes out: answers, flushing, end of an exchange
+ * http_server_tls.c   handshakes, and how TLS connections end
  *
  * A connection that waits is a struct kb_conn and nothing else. With its
  * first byte it takes a struct kb_exchange (head, buffers, write event) from
@@ -17,6 +18,7 @@
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <sys/socket.h>
 
 #include <kombi/http_server.h>
 
@@ -49,11 +51,14 @@ struct kb_conn {
 		struct sockaddr_in6 in6;
 	} peer;
 	uint32_t requests;
-	uint32_t lingered; /* bytes dropped while lingering */
-	uint8_t wait;      /* enum kb_wait */
-	bool reading;      /* read event is added */
-	bool lingering;    /* our side is shut, theirs is being emptied */
-	bool half_closed;  /* their side is shut */
+	uint32_t lingered;    /* bytes dropped while lingering */
+	uint8_t wait;         /* enum kb_wait */
+	bool reading : 1;     /* read event is added */
+	bool lingering : 1;   /* our side is shut, theirs is being emptied */
+	bool half_closed : 1; /* their side is shut */
+	bool shaking : 1;     /* TLS is to be agreed on first */
+	bool cut : 1;         /* must not end as if complete */
+	struct kb_tls *tls;   /* NULL: plain, or not a byte yet */
 };
 
 enum kb_phase {
@@ -113,6 +118,7 @@ struct kb_listener {
 	struct event ev;
 	struct kb_server *server;
 	struct kb_listener *next;
+	bool tls;
 };
 
 struct kb_server {
@@ -122,6 +128,9 @@ struct kb_server {
 	void *arg;
 	char *server_line, *always;
 	struct kb_listener *listeners;
+	struct kb_tls_server *tls; /* NULL: no listener speaks it */
+	unsigned shakes;           /* steps of handshakes in this turn */
+	struct event turn;         /* the end of this turn of the loop */
 	struct kb_conn *conns;
 	struct {
 		struct kb_conn *first, *last;
@@ -152,8 +161,8 @@ struct kb_server {
  */
 
 /* Takes over an accepted descriptor. */
-void
-kb_conn_new(struct kb_server *s, int fd, const struct sockaddr_storage *peer);
+void kb_conn_new(
+    struct kb_server *s, int fd, const struct sockaddr_storage *peer, bool tls);
 void kb_conn_wait(struct kb_conn *c, enum kb_wait wait);
 /* Closes and frees; its exchange, if any, must have ended. */
 void kb_conn_free(struct kb_conn *c);
@@ -177,6 +186,35 @@ void kb_conn_next(struct kb_conn *c);
 /* The connection is lost or given up: ends its exchange and frees it. */
 void kb_conn_break(struct kb_conn *c, enum kb_end end);
 void kb_ex_free(struct kb_exchange *ex);
+
+/* ---- http_server_tls.c ------------------------------------------------------
+ */
+
+void kb_shake_init(struct kb_server *s);
+void kb_shake_stop(struct kb_server *s);
+/* One step of a handshake; may free the connection. */
+void kb_conn_shake(struct kb_conn *c);
+/* Ends our side so that the client knows it as the end; 0 as shutdown. */
+int kb_conn_shut(struct kb_conn *c);
+/* Ends and frees TLS, if the connection has it. */
+void kb_conn_drop_tls(struct kb_conn *c);
+
+/* The transport: the bare socket, or TLS on it. */
+static inline ssize_t
+kb_conn_recv(struct kb_conn *c, void *to, size_t len)
+{
+	if (c->tls != NULL)
+		return kb_tls_read(c->tls, to, len);
+	return recv(event_get_fd(&c->ev), to, len, 0);
+}
+
+static inline ssize_t
+kb_conn_send(struct kb_conn *c, const void *from, size_t len)
+{
+	if (c->tls != NULL)
+		return kb_tls_write(c->tls, from, len);
+	return send(event_get_fd(&c->ev), from, len, MSG_NOSIGNAL);
+}
 
 /* ---- http_server_out.c
  * --------------------------------------------------------- */

@@ -154,7 +154,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
 		fds) != 0)
 		abort();
-	kb_conn_new(world.server, fds[1], &peer);
+	kb_conn_new(world.server, fds[1], &peer, false);
 	for (bool half = size % 2 != 0; size > 0;) {
 		const uint8_t *cut = memchr(data, 0xff, size);
 		size_t len = cut ? (size_t)(cut - data) : size;

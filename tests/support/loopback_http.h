@@ -17,6 +17,7 @@
 #include <kombi/buf.h>
 #include <kombi/http_server.h>
 #include <kombi/time.h>
+#include <kombi/tls.h>
 
 struct loopback_http {
 	struct event_base *base;
@@ -29,10 +30,13 @@ struct loopback_http {
 	uint64_t left;            /* of a pushed body */
 	size_t most_pending;
 	bool drained;
+	struct kb_tls_server *tls; /* the server speaks TLS, and its clients */
+	struct kb_tls_client *tls_client;
 };
 
 struct loopback_client {
 	int fd;
+	struct kb_tls *tls; /* NULL: plain */
 	bool closed, reset;
 	struct kb_buf got;
 };
@@ -67,7 +71,10 @@ loopback_start(struct loopback_http *lo, const struct kb_server_ops *ops)
 	event_config_free(config);
 	lo->server = kb_server_new(&conf);
 	lo->port = kb_listen_port(fd);
-	kb_server_listen(lo->server, fd);
+	if (lo->tls != NULL)
+		kb_server_listen_tls(lo->server, fd, lo->tls);
+	else
+		kb_server_listen(lo->server, fd);
 }
 
 static inline void
@@ -75,6 +82,47 @@ loopback_stop(struct loopback_http *lo)
 {
 	kb_server_free(lo->server);
 	event_base_free(lo->base);
+}
+
+/* False: refused. */
+static inline bool
+loopback_try_shake(
+    struct loopback_http *lo, struct loopback_client *c, const char *name)
+{
+	int64_t until = kb_mono_ms() + 10000;
+
+	c->tls = kb_tls_connect(lo->tls_client, c->fd, name);
+	while (kb_mono_ms() < until) {
+		enum kb_tls_step step = kb_tls_handshake(c->tls);
+
+		if (step == KB_TLS_DONE || step == KB_TLS_FAILED)
+			return step == KB_TLS_DONE;
+		loopback_turn(lo);
+	}
+	return false;
+}
+
+static inline void
+loopback_shake(
+    struct loopback_http *lo, struct loopback_client *c, const char *name)
+{
+	assert_true(loopback_try_shake(lo, c, name));
+}
+
+static inline ssize_t
+loopback_recv(struct loopback_client *c, void *to, size_t len)
+{
+	return c->tls ? kb_tls_read(c->tls, to, len) : recv(c->fd, to, len, 0);
+}
+
+/* The client's side ends, the server's goes on. */
+static inline void
+loopback_shut(struct loopback_client *c)
+{
+	if (c->tls)
+		kb_tls_end(c->tls);
+	else
+		assert_int_equal(shutdown(c->fd, SHUT_WR), 0);
 }
 
 static inline void
@@ -97,6 +145,8 @@ loopback_connect_sized(
 	assert_int_equal(connect(c->fd, (struct sockaddr *)&to, sizeof(to)), 0);
 	assert_int_equal(fcntl(c->fd, F_SETFL, O_NONBLOCK), 0);
 	kb_buf_init(&c->got, 64 << 20);
+	if (lo->tls != NULL)
+		loopback_shake(lo, c, "default.test");
 }
 
 static inline void
@@ -108,6 +158,7 @@ loopback_connect(struct loopback_http *lo, struct loopback_client *c)
 static inline void
 loopback_close(struct loopback_client *c)
 {
+	kb_tls_free(c->tls);
 	close(c->fd);
 	kb_buf_free(&c->got);
 }
@@ -119,7 +170,7 @@ loopback_read(struct loopback_client *c)
 	char data[65536];
 	ssize_t n;
 
-	while (!c->closed && (n = recv(c->fd, data, sizeof(data), 0)) >= 0) {
+	while (!c->closed && (n = loopback_recv(c, data, sizeof(data))) >= 0) {
 		if (n == 0)
 			c->closed = true;
 		kb_buf_add(&c->got, data, (size_t)n);
@@ -135,7 +186,8 @@ loopback_send_n(struct loopback_http *lo, struct loopback_client *c,
 	int64_t until = kb_mono_ms() + 10000;
 
 	while (len > 0 && kb_mono_ms() < until) {
-		ssize_t n = send(c->fd, data, len, MSG_NOSIGNAL);
+		ssize_t n = c->tls ? kb_tls_write(c->tls, data, len)
+				   : send(c->fd, data, len, MSG_NOSIGNAL);
 
 		if (n < 0 && errno != EAGAIN)
 			return; /* refused early: the answer will tell */
@@ -287,6 +339,18 @@ loopback_body(struct kb_exchange *ex, const char *data, size_t len)
 		kb_ex_write(ex, data, len); /* tunnel */
 }
 
+/* The client's certificate as the server knows it. */
+static inline void
+loopback_who(struct kb_exchange *ex)
+{
+	struct kb_tls_peer peer = { .subject = "nobody" };
+
+	if (kb_ex_tls(ex) != NULL &&
+	    kb_tls_peer(kb_ex_tls(ex), kb_ex_arena(ex), &peer))
+		assert_int_equal(strlen(peer.fingerprint), 64);
+	loopback_answer(ex, peer.subject);
+}
+
 static inline void
 loopback_body_end(struct kb_exchange *ex)
 {
@@ -296,6 +360,8 @@ loopback_body_end(struct kb_exchange *ex)
 
 	if (body == NULL)
 		kb_ex_finish(ex); /* tunnel */
+	else if (strcmp(path, "/who") == 0)
+		loopback_who(ex);
 	else if (strcmp(path, "/later") == 0)
 		lo->held = ex;
 	else if (strcmp(path, "/stream") == 0) {
@@ -347,6 +413,25 @@ static const struct kb_server_ops loopback_ops = {
 	.on_refused = loopback_refused,
 };
 
+/* With LOOPBACK_TLS all of it runs over TLS. */
+#ifdef LOOPBACK_TLS
+#include "tls_certs.h"
+static inline void
+loopback_tls(struct loopback_http *lo)
+{
+	lo->tls = certs_server("default", KB_TLS_CLIENTS_ANY);
+	lo->tls_client = certs_client(NULL);
+}
+#else
+static inline void
+loopback_tls(struct loopback_http *lo)
+{
+	(void)lo;
+}
+#define loopback_group_setup NULL
+#define loopback_group_teardown NULL
+#endif
+
 /* Setup and teardown: *state is a started server with default limits. */
 static inline int
 loopback_setup(void **state)
@@ -354,6 +439,7 @@ loopback_setup(void **state)
 	struct loopback_http *lo = kb_xalloc(sizeof(*lo));
 
 	*lo = (struct loopback_http) { .limits = kb_server_default_limits };
+	loopback_tls(lo);
 	loopback_start(lo, &loopback_ops);
 	*state = lo;
 	return 0;
@@ -362,8 +448,12 @@ loopback_setup(void **state)
 static inline int
 loopback_teardown(void **state)
 {
-	loopback_stop(*state);
-	free(*state);
+	struct loopback_http *lo = *state;
+
+	loopback_stop(lo);
+	kb_tls_server_unref(lo->tls);
+	kb_tls_client_unref(lo->tls_client);
+	free(lo);
 	return 0;
 }
 
@@ -372,7 +462,11 @@ static inline void
 loopback_restart(struct loopback_http *lo, struct kb_server_limits limits)
 {
 	loopback_stop(lo);
-	*lo = (struct loopback_http) { .limits = limits };
+	*lo = (struct loopback_http) {
+		.limits = limits,
+		.tls = lo->tls,
+		.tls_client = lo->tls_client,
+	};
 	loopback_start(lo, &loopback_ops);
 }
 

@@ -318,5 +318,6 @@ main(void)
 		loopback_test(an_idle_connection_holds_little_memory),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(
+	    tests, loopback_group_setup, loopback_group_teardown);
 }

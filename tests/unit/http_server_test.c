@@ -293,7 +293,7 @@ a_half_closed_client_gets_its_answer(void **state)
 
 	loopback_connect(lo, &c);
 	loopback_send(lo, &c, "GET /later HTTP/1.1\r\nHost: a\r\n\r\n");
-	assert_int_equal(shutdown(c.fd, SHUT_WR), 0);
+	loopback_shut(&c);
 	for (int i = 0; i < 5; i++)
 		loopback_turn(lo);
 	assert_non_null(lo->held);
@@ -330,7 +330,7 @@ a_body_that_ends_early_is_an_error(void **state)
 	loopback_send(lo, &c,
 	    "POST /echo HTTP/1.1\r\nHost: a\r\n"
 	    "Content-Length: 5\r\n\r\nhel");
-	assert_int_equal(shutdown(c.fd, SHUT_WR), 0);
+	loopback_shut(&c);
 	loopback_expect_closed(lo, &c);
 	test_contains(kb_buf_str(&c.got), "HTTP/1.1 400");
 	assert_int_equal(lo->ends[KB_END_ABORTED], 1);
@@ -374,7 +374,7 @@ an_upgraded_connection_is_a_tunnel(void **state)
 	loopback_clear(&c);
 	loopback_send(lo, &c, "GET / HTTP/1.1\r\n\r\n");
 	loopback_expect(lo, &c, "GET / HTTP/1.1\r\n\r\n");
-	assert_int_equal(shutdown(c.fd, SHUT_WR), 0);
+	loopback_shut(&c);
 	loopback_expect_closed(lo, &c);
 	assert_int_equal(lo->ends[KB_END_SENT], 1);
 	loopback_close(&c);
@@ -451,5 +451,6 @@ main(void)
 		loopback_test(request_ids_of_clients_are_kept_if_clean),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(
+	    tests, loopback_group_setup, loopback_group_teardown);
 }

@@ -14,6 +14,7 @@
 #include <kombi/buf.h>
 #include <kombi/error.h>
 #include <kombi/http1.h>
+#include <kombi/tls.h>
 
 struct event_base;
 struct kb_client;
@@ -38,9 +39,18 @@ void kb_client_free(struct kb_client *c);
 struct kb_origin *kb_client_origin(
     struct kb_client *c, const struct sockaddr *addr, socklen_t len);
 
+/*
+ * The same, spoken to by TLS: another pool than the plain one, and one a
+ * context and name. Takes a reference of the context; `name` is copied. The
+ * handshake counts as part of connecting (connect_ms, KB_CALL_CONNECT).
+ */
+struct kb_origin *
+kb_client_origin_tls(struct kb_client *c, const struct sockaddr *addr,
+    socklen_t len, struct kb_tls_client *tls, const char *name);
+
 /* Why a call failed. */
 enum kb_call_error {
-	KB_CALL_CONNECT, /* refused, unreachable, connect timeout */
+	KB_CALL_CONNECT, /* refused, unreachable, connect timeout, TLS */
 	KB_CALL_TIMEOUT, /* no answer in time */
 	KB_CALL_CLOSED,  /* closed or reset before the answer was complete */
 	KB_CALL_BAD,     /* not HTTP, framing error, unasked 101 */

@@ -19,6 +19,7 @@
 #include <kombi/buf.h>
 #include <kombi/error.h>
 #include <kombi/http1.h>
+#include <kombi/tls.h>
 
 struct event_base;
 struct kb_server;
@@ -27,7 +28,8 @@ struct kb_exchange; /* one request and its answer */
 struct kb_server_limits {
 	struct kb_http1_limits http1;
 	uint64_t body; /* default largest body, 1 MiB; per exchange settable */
-	int64_t head_ms;      /* total, from the first byte of a head: 10 s */
+	int64_t head_ms;      /* total, from the first byte of a head: 10 s; as
+				 much for a TLS handshake */
 	int64_t first_ms;     /* new connection without a byte: 10 s */
 	int64_t idle_ms;      /* between requests: 60 s */
 	int64_t body_ms;      /* total for a body: 55 s; 0: none (streams) */
@@ -97,6 +99,14 @@ int kb_listen_socket(
 int kb_listen_port(int fd);
 /* Takes over the descriptor. May be called for several. */
 void kb_server_listen(struct kb_server *s, int fd);
+/*
+ * The same, speaking TLS. A server has one context for all such listeners:
+ * `tls` (of which it takes a reference) replaces the one that it had.
+ */
+void
+kb_server_listen_tls(struct kb_server *s, int fd, struct kb_tls_server *tls);
+/* For connections from now on; those that are open stay as they are. */
+void kb_server_set_tls(struct kb_server *s, struct kb_tls_server *tls);
 
 /*
  * Graceful end: stops accepting, closes idle connections, lets exchanges in
@@ -110,7 +120,8 @@ void kb_server_free(struct kb_server *s);
 
 struct kb_server_stats {
 	uint64_t accepted, requests, refused;
-	uint32_t connections, active; /* now */
+	uint64_t handshakes, handshakes_failed; /* TLS */
+	uint32_t connections, active;           /* now */
 };
 void kb_server_stats(const struct kb_server *s, struct kb_server_stats *out);
 
@@ -127,6 +138,9 @@ struct kb_slice kb_ex_host(const struct kb_exchange *ex);
 const struct sockaddr_storage *kb_ex_peer(const struct kb_exchange *ex);
 /* Peer address as text, no port. */
 const char *kb_ex_peer_text(const struct kb_exchange *ex);
+/* The TLS connection that it came on, NULL for plain ones: name asked for,
+ * version, client certificate. Until on_end. */
+const struct kb_tls *kb_ex_tls(const struct kb_exchange *ex);
 /* Accepted client id or a fresh one; also on engine-made errors. */
 const char *kb_ex_request_id(const struct kb_exchange *ex);
 void *kb_ex_arg(const struct kb_exchange *ex); /* conf.arg */
