@@ -118,8 +118,11 @@ forwarded_trusted(const struct exchange *x)
 bool
 forwarded_https(const struct exchange *x)
 {
-	return forwarded_trusted(x) &&
-	    kb_slice_eqi(exchange_header(x, "X-Forwarded-Proto"), "https");
+	struct kb_slice proto = exchange_header(x, "X-Forwarded-Proto");
+
+	if (proto.len > 0 && forwarded_trusted(x))
+		return kb_slice_eqi(proto, "https");
+	return kb_ex_tls(x->ex) != NULL;
 }
 
 /* The last address of the list that is not one of our proxies. */

@@ -74,10 +74,13 @@ load(const struct settings *s, char *const env[])
 bool
 gateway_file_ok(const struct settings *s, char *const env[])
 {
+	struct gateway g = { .common = &s->common, .config = &s->config };
 	struct snapshot *snap = load(s, env);
+	bool fine = tls_load(&g);
 
 	snapshot_unref(snap);
-	return snap != NULL;
+	kb_tls_server_unref(g.tls);
+	return snap != NULL && fine;
 }
 
 /* What a snapshot needs of the process before loops may use it. */
@@ -110,7 +113,8 @@ reload(struct process *p)
 	struct gateway *g = &p->gateway;
 	struct snapshot *s = load(p->settings, p->env);
 
-	if (s == NULL) {
+	if (s == NULL || !tls_load(g)) {
+		snapshot_unref(s);
 		kb_error(NULL, "configuration refused, the old one stays",
 		    KB_S("file", p->settings->config.config_file));
 		return;
@@ -206,12 +210,15 @@ with_addresses(struct process *p, struct kb_arena *a)
 
 	while (p->env[n] != NULL)
 		n++;
-	env = kb_new_array(a, n + 4, char *);
+	env = kb_new_array(a, n + 5, char *);
 	memcpy(env, p->env, n * sizeof(*env));
 	env[n++] = kb_sprintf(
 	    a, "KOMBI_URL=http://127.0.0.1:%d", p->gateway.port);
 	env[n++] = kb_sprintf(a, "KOMBI_ADMIN_URL=http://127.0.0.1:%d",
 	    internal_port(p->internal));
+	if (p->gateway.tls != NULL)
+		env[n++] = kb_sprintf(a, "KOMBI_TLS_URL=https://127.0.0.1:%d",
+		    p->gateway.tls_port);
 	return env;
 }
 
@@ -263,6 +270,8 @@ make_captive(struct settings *s)
 	s->common.port = 0;
 	s->common.listen = "127.0.0.1";
 	s->config.admin_listen = "127.0.0.1:0";
+	if (s->config.tls_cert != NULL)
+		s->config.tls_listen = "127.0.0.1:0";
 }
 
 /* ---- running
@@ -292,7 +301,7 @@ start(struct process *p, const char **why)
 	p->internal = internal_start(g, p->base, why);
 	if (p->internal == NULL)
 		return false;
-	return loops_start(g, why);
+	return tls_prepare(g, why) && loops_start(g, why);
 }
 
 static int
@@ -306,7 +315,7 @@ serve(struct process *p, struct kb_arena *a, const char *command)
 		return 1;
 	}
 	kb_info(NULL, "listening", KB_S("address", g->common->listen),
-	    KB_N("port", g->port),
+	    KB_N("port", g->port), KB_N("tlsPort", g->tls_port),
 	    KB_N("adminPort", internal_port(p->internal)),
 	    KB_N("workers", g->n_loops), KB_N("routes", g->snapshot->n_routes));
 	if (command != NULL && !spawn(p, a, command)) {
@@ -331,6 +340,7 @@ finish(struct process *p)
 	verifiers_stop();
 	resolver_free(p->gateway.resolver);
 	snapshot_unref(p->gateway.snapshot);
+	kb_tls_server_unref(p->gateway.tls);
 }
 
 int
@@ -353,8 +363,10 @@ gateway_run(
 	raise_descriptors();
 	g->port = (int)s->common.port;
 	g->snapshot = load(s, env);
-	if (g->snapshot == NULL)
+	if (g->snapshot == NULL || !tls_load(g)) {
+		snapshot_unref(g->snapshot);
 		return 1;
+	}
 	g->resolver = resolver_new();
 	g->loaded_ms = kb_wall_ms();
 	trust(g, a);

@@ -15,6 +15,7 @@
 #include <kombi/log.h>
 #include <kombi/metrics.h>
 #include <kombi/pool.h>
+#include <kombi/tls.h>
 
 #include "gateway.h"
 
@@ -159,6 +160,8 @@ struct gateway_config {
 	const char *issuer, *jwks_url, *client_id;
 	const char *const *audience;
 	const char *const *trusted;
+	const char *tls_listen, *tls_cert, *tls_key, *tls_client_ca;
+	int tls_clients; /* enum kb_tls_clients */
 	const char *server_name;
 	int64_t retry_percent;
 };
@@ -170,7 +173,10 @@ struct gateway {
 	struct resolver *resolver;
 	struct network *trusted;
 	size_t n_trusted;
-	int port; /* of the public listener */
+	int port;     /* of the public listener */
+	int tls_port; /* the same by TLS; 0 before it is bound */
+	const char *tls_address;
+	struct kb_tls_server *tls; /* main thread's; NULL: no TLS */
 	struct loop *loops;
 	size_t n_loops;
 	struct snapshot *snapshot; /* main thread's reference */
@@ -223,8 +229,9 @@ struct loop {
 	int64_t retry_credit; /* hundredths of a retry */
 	struct event *wake;
 	int wake_fd;
-	pthread_mutex_t lock;  /* covers next and drain */
-	struct snapshot *next; /* to be taken over */
+	pthread_mutex_t lock;           /* covers next and drain */
+	struct snapshot *next;          /* to be taken over */
+	struct kb_tls_server *next_tls; /* likewise, or NULL */
 	bool drain;
 	atomic_bool drained;
 	atomic_ullong requests; /* read by the internal listener */
@@ -416,6 +423,21 @@ bool network_has(const struct network *n, const struct sockaddr_storage *a);
 bool forwarded_trusted(const struct exchange *x);
 bool forwarded_https(const struct exchange *x);
 const char *forwarded_client(struct exchange *x);
+
+/* ---- tls.c
+ * ---------------------------------------------------------------------------
+ */
+
+/* "host:port", "[::1]:port" or "port". */
+bool split_address(
+    struct kb_arena *a, const char *text, const char **host, int *port);
+/*
+ * Reads the certificates that the options name, at start and at every
+ * reload. False, with one line logged: they stay as they are.
+ */
+bool tls_load(struct gateway *g) KB_MUSTUSE;
+/* Address and port of the listener. False: *why. */
+bool tls_prepare(struct gateway *g, const char **why) KB_MUSTUSE;
 
 /* ---- internal.c
  * ---------------------------------------------------------------------------

@@ -204,21 +204,23 @@ static const struct kb_server_ops ops = {
 	.on_end = on_end,
 };
 
-/* "host:port", "[::1]:port" or "port". */
-static bool
-split_address(struct kb_arena *a, const char *text, char **host, int *port)
+bool
+split_address(
+    struct kb_arena *a, const char *text, const char **host, int *port)
 {
 	const char *colon = strrchr(text, ':');
+	char *name;
 	uint64_t n;
 
 	if (!kb_parse_u64(kb_slice_of(colon ? colon + 1 : text), &n) ||
 	    n > 65535)
 		return false;
 	*port = (int)n;
-	*host = colon ? kb_strndup(a, text, (size_t)(colon - text))
-		      : kb_strdup(a, "127.0.0.1");
-	if ((*host)[0] == '[' && kb_str_ends(*host, "]"))
-		*host = kb_strndup(a, *host + 1, strlen(*host) - 2);
+	name = colon ? kb_strndup(a, text, (size_t)(colon - text))
+		     : kb_strdup(a, "127.0.0.1");
+	if (name[0] == '[' && kb_str_ends(name, "]"))
+		name = kb_strndup(a, name + 1, strlen(name) - 2);
+	*host = name;
 	return true;
 }
 
@@ -226,7 +228,7 @@ struct internal *
 internal_start(struct gateway *g, struct event_base *base, const char **why)
 {
 	struct internal *in;
-	char *host;
+	const char *host;
 	int port, fd;
 
 	if (!split_address(g->arena, g->config->admin_listen, &host, &port)) {

@@ -76,6 +76,7 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	struct loop *l = arg;
 	struct snapshot *next;
 	uint64_t count;
+	struct kb_tls_server *tls;
 	bool drain;
 
 	(void)what;
@@ -83,6 +84,8 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	pthread_mutex_lock(&l->lock);
 	next = l->next;
 	l->next = NULL;
+	tls = l->next_tls;
+	l->next_tls = NULL;
 	drain = l->drain;
 	pthread_mutex_unlock(&l->lock);
 	if (next != NULL) {
@@ -91,6 +94,9 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 		l->local = local_new(next);
 		local_unref(old);
 	}
+	if (tls != NULL)
+		kb_server_set_tls(l->server, tls);
+	kb_tls_server_unref(tls);
 	if (drain && !l->stopping) {
 		l->stopping = true;
 		kb_server_drain(
@@ -115,6 +121,8 @@ loops_publish(struct gateway *g, struct snapshot *s)
 		pthread_mutex_lock(&l->lock);
 		snapshot_unref(l->next);
 		l->next = snapshot_ref(s);
+		kb_tls_server_unref(l->next_tls);
+		l->next_tls = g->tls ? kb_tls_server_ref(g->tls) : NULL;
 		pthread_mutex_unlock(&l->lock);
 		wake(l);
 	}
@@ -233,6 +241,13 @@ loop_listen(struct gateway *g, struct loop *l, const char **why)
 	if (g->port == 0)
 		g->port = kb_listen_port(fd);
 	kb_server_listen(l->server, fd);
+	if (g->tls == NULL)
+		return true;
+	fd = kb_listen_socket(g->tls_address, g->tls_port, true, why);
+	if (fd < 0)
+		return false;
+	g->tls_port = kb_listen_port(fd);
+	kb_server_listen_tls(l->server, fd, g->tls);
 	return true;
 }
 
@@ -273,6 +288,7 @@ loop_close(struct loop *l)
 	free(l->origins);
 	local_unref(l->local);
 	snapshot_unref(l->next);
+	kb_tls_server_unref(l->next_tls);
 	kb_buf_free(&l->head);
 	kb_buf_free(&l->lines);
 	event_free(l->wake);

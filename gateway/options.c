@@ -16,6 +16,9 @@ check_network(const char *value)
 					: "must be an address or address/bits";
 }
 
+static const char *const tls_clients[] = { "any", "optional", "required",
+	NULL };
+
 static const struct kb_option options[] = {
 	KB_OPTION_STR(struct gateway_config, config_file,
 	    "KONG_DECLARATIVE_CONFIG", .flags = KB_OPT_REQUIRED,
@@ -39,6 +42,19 @@ static const struct kb_option options[] = {
 	KB_OPTION_INT(struct gateway_config, retry_percent,
 	    "KOMBI_RETRY_PERCENT", .fallback = "10", .min = 0, .max = 100,
 	    .help = "retries, at most so many per 100 requests"),
+	KB_OPTION_STR(struct gateway_config, tls_cert, "KOMBI_TLS_CERT_FILE",
+	    .help = "certificate chain in PEM: turns HTTPS on; read again at "
+		    "SIGHUP"),
+	KB_OPTION_STR(struct gateway_config, tls_key, "KOMBI_TLS_KEY_FILE",
+	    .help = "its private key in PEM, closed to others"),
+	KB_OPTION_STR(struct gateway_config, tls_listen, "KOMBI_TLS_LISTEN",
+	    .help = "address:port of HTTPS; else that of KOMBI_LISTEN, 8443"),
+	KB_OPTION_ENUM(struct gateway_config, tls_clients, "KOMBI_TLS_CLIENTS",
+	    .fallback = "any", .choices = tls_clients,
+	    .help = "whether clients must show a certificate"),
+	KB_OPTION_STR(struct gateway_config, tls_client_ca,
+	    "KOMBI_TLS_CLIENT_CA_FILE",
+	    .help = "PEM bundle that clients' certificates must come from"),
 	KB_OPTIONS_END,
 };
 

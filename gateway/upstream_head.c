@@ -181,6 +181,7 @@ line(struct kb_buf *out, const char *name, const char *value)
 static void
 forwarded_lines(struct exchange *x, struct kb_buf *out)
 {
+	const struct gateway *g = x->loop->gateway;
 	struct kb_slice host = kb_ex_host(x->ex);
 	struct kb_slice list = { NULL, 0 };
 
@@ -196,7 +197,7 @@ forwarded_lines(struct exchange *x, struct kb_buf *out)
 	line(out, "X-Forwarded-Proto: ", forwarded_https(x) ? "https" : "http");
 	copy_field(out, kb_slice_of("X-Forwarded-Host"), host);
 	kb_buf_adds(out, "X-Forwarded-Port: ");
-	kb_buf_addu(out, (uint64_t)x->loop->gateway->port);
+	kb_buf_addu(out, (uint64_t)(kb_ex_tls(x->ex) ? g->tls_port : g->port));
 	kb_buf_add(out, "\r\n", 2);
 }
 

@@ -316,7 +316,7 @@ class Gateway:
         if self.process.poll() is not None:
             raise AssertionError(f"the gateway did not start: {self.log_path.read_text()}")
         addresses = json.loads(hold.read_text())
-        self.url, self.admin = addresses["KOMBI_URL"], addresses["KOMBI_ADMIN_URL"]
+        self.url, self.admin, self.tls = (addresses[name] for name in ("KOMBI_URL", "KOMBI_ADMIN_URL", "KOMBI_TLS_URL"))
         until(lambda: self.call("GET", "/ready", admin=True).status == 200, 20, "readiness")
 
     def call(self, method, path, headers=(), body=None, token=None, admin=False):

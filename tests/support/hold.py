@@ -7,6 +7,6 @@ import sys
 
 path = os.environ["KOMBI_TEST_HOLD"]
 with open(path + ".new", "w") as file:
-    json.dump({name: os.environ.get(name) for name in ("KOMBI_URL", "KOMBI_ADMIN_URL")}, file)
+    json.dump({name: os.environ.get(name) for name in ("KOMBI_URL", "KOMBI_ADMIN_URL", "KOMBI_TLS_URL")}, file)
 os.rename(path + ".new", path)
 sys.stdin.buffer.read()
