@@ -7,7 +7,7 @@
 
 #include "stack.h"
 
-#define COLUMNS "id, email, name, role, sso_sub, token_key, disabled"
+#define COLUMNS "id, email, name, role, \"ssoSub\", \"tokenKey\", disabled"
 #define ID_ALPHABET "0123456789abcdefghijklmnopqrstuvwxyz"
 #define ID_SIZE 15 /* as PocketBase's record ids */
 #define TOKEN_KEY_BYTES 32
@@ -81,7 +81,8 @@ static enum kb_err
 member_by_sub(struct kb_cx *tenant, const char *sub, struct member *m)
 {
 	struct kb_rows rows = kb_query(tenant,
-	    "SELECT " COLUMNS " FROM users WHERE sso_sub = $1", KB_TEXT(sub));
+	    "SELECT " COLUMNS " FROM users WHERE \"ssoSub\" = $1",
+	    KB_TEXT(sub));
 
 	return kb_rows_one(&rows, cols, m);
 }
@@ -95,7 +96,7 @@ struct enter {
 static enum kb_err
 member_create(struct kb_cx *cx, struct enter *e)
 {
-	const char *now = kb_now_text(cx->arena);
+	const char *now = record_now(cx->arena);
 	struct member *m = e->m;
 	enum kb_err err = count_members(cx, &e->used);
 
@@ -108,7 +109,7 @@ member_create(struct kb_cx *cx, struct enter *e)
 	m->token_key = token_key(cx->arena);
 	m->disabled = false;
 	return kb_exec(cx,
-	    "INSERT INTO users (" COLUMNS ", sso_provider, created, updated)"
+	    "INSERT INTO users (" COLUMNS ", \"ssoProvider\", created, updated)"
 	    " VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $8)",
 	    KB_TEXT(m->id), KB_TEXT(m->email ? m->email : ""),
 	    KB_TEXT(m->name ? m->name : ""), KB_TEXT(m->role), KB_TEXT(m->sub),
@@ -127,7 +128,7 @@ member_refresh(struct kb_cx *cx, const struct member *said, struct member *kept)
 	    "UPDATE users SET email = $2, name = $3, updated = $4"
 	    " WHERE id = $1 AND (email <> $2 OR name <> $3)",
 	    KB_TEXT(kept->id), KB_TEXT(kept->email), KB_TEXT(kept->name),
-	    KB_TEXT(kb_now_text(cx->arena)));
+	    KB_TEXT(record_now(cx->arena)));
 }
 
 static enum kb_err

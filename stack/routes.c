@@ -9,6 +9,7 @@
 #define ANYONE KB_TENANT(KB_ROLE_VIEWER)
 #define WRITER KB_TENANT(KB_ROLE_MEMBER)
 #define ADMIN KB_TENANT(KB_ROLE_ADMIN)
+#define RECORD_BODY (8u << 20)
 
 extern const struct kb_rule stack_create_rules[], stack_patch_rules[];
 extern const struct kb_rule tenant_create_rules[], tenant_patch_rules[];
@@ -29,6 +30,26 @@ extern const struct kb_rule tenant_create_rules[], tenant_patch_rules[];
 	KB_GET(prefix "/v1/tenant", ANYONE, tenant_current, .summary = "The tenant and your role in it", .returns = "200 The tenant"), \
 	KB_GET(prefix "/v1/tenant/usage", ANYONE, tenant_usage, .summary = "Quotas and what is used of them", .returns = "200 Usage by resource"), \
 	KB_GET(prefix "/v1/tenant/members", ANYONE, tenant_members, .summary = "Members of the tenant", .returns = "200 A page of members")
+
+/*
+ * The records API in PocketBase's shapes. Everyone may call: the collections'
+ * own rules decide, after api_run has found out who asks. {collection} is a
+ * name below a tenant's address and NAME_SLUG at the root.
+ */
+#define COLLECTION_ROUTES(prefix) \
+	KB_GET(prefix "/api/collections", KB_PUBLIC, collections_list, .summary = "Collections; the tenant's admins only", .returns = "200 A page of collections"), \
+	KB_POST(prefix "/api/collections", KB_PUBLIC, collections_post, .flags = KB_RAW_BODY, .summary = "Create a collection", .returns = "200 The collection"), \
+	KB_GET(prefix "/api/collections/{collection}", KB_PUBLIC, collections_get, .summary = "One collection", .returns = "200 The collection"), \
+	KB_PATCH(prefix "/api/collections/{collection}", KB_PUBLIC, collections_patch, .flags = KB_RAW_BODY, .summary = "Change a collection", .returns = "200 The collection"), \
+	KB_DELETE(prefix "/api/collections/{collection}", KB_PUBLIC, collections_delete, .summary = "Delete a collection and its records", .returns = "204 Deleted")
+#define RECORD_ROUTES(prefix) \
+	KB_GET(prefix "/api/collections/{collection}/records", KB_PUBLIC, records_list, .summary = "Records: page, perPage, sort, filter, expand, fields, skipTotal", .returns = "200 A page of records"), \
+	KB_POST(prefix "/api/collections/{collection}/records", KB_PUBLIC, records_post, .flags = KB_RAW_BODY, .body_limit = RECORD_BODY, .summary = "Create a record", .returns = "200 The record"), \
+	KB_GET(prefix "/api/collections/{collection}/records/{id}", KB_PUBLIC, records_get, .summary = "One record", .returns = "200 The record"), \
+	KB_PATCH(prefix "/api/collections/{collection}/records/{id}", KB_PUBLIC, records_patch, .flags = KB_RAW_BODY, .body_limit = RECORD_BODY, .summary = "Change a record", .returns = "200 The record"), \
+	KB_DELETE(prefix "/api/collections/{collection}/records/{id}", KB_PUBLIC, records_delete, .summary = "Delete a record", .returns = "204 Deleted"), \
+	KB_GET(prefix "/api/collections/{collection}/auth-methods", KB_PUBLIC, auth_methods, .summary = "How to sign in", .returns = "200 Methods"), \
+	KB_POST(prefix "/api/collections/{collection}/auth-refresh", KB_PUBLIC, auth_refresh, .flags = KB_RAW_BODY, .summary = "A fresh session token", .returns = "200 Token and record")
 /* clang-format on */
 
 const struct kb_route stack_routes[] = {
@@ -53,10 +74,11 @@ const struct kb_route stack_routes[] = {
 	TENANT_ROUTES(""),
 	TENANT_ROUTES(TENANT_SLUG),
 
-	KB_POST(TENANT_SLUG "/api/collections/users/auth-refresh", ANYONE,
-	    session_refresh, .flags = KB_RAW_BODY,
-	    .summary = "A fresh session token",
-	    .returns = "200 Token and record"),
+	COLLECTION_ROUTES(TENANT_SLUG),
+	RECORD_ROUTES(TENANT_SLUG),
+	RECORD_ROUTES(""),
+	KB_GET(TENANT_SLUG "/api/health", KB_PUBLIC, api_health,
+	    .summary = "That the API answers", .returns = "200 Healthy"),
 	KB_GET(TENANT_SLUG "/dashboard", KB_PUBLIC, session_dashboard,
 	    .summary = "Where a launch ends", .returns = "200 A page"),
 	KB_ROUTES_END,

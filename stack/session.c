@@ -104,38 +104,19 @@ session_resolve(struct kb_request *req, struct kb_slice token)
 	return KB_OK;
 }
 
-struct session {
-	const struct tenant *tenant;
-	const struct member *member;
-	const char *token;
-};
-
-static void
-session_json(struct kb_jsonw *w, const void *obj)
+enum kb_err
+session_judge(
+    struct kb_request *req, struct tenant_cx *tc, struct kb_slice token)
 {
-	const struct session *s = obj;
+	const struct kb_json *claims;
+	const char *id;
+	enum kb_err err;
 
-	kb_w_str(w, "token", s->token);
-	kb_w_object(w, "record");
-	kb_w_str(w, "id", s->member->id);
-	kb_w_str(w, "collectionId", COLLECTION_ID);
-	kb_w_str(w, "collectionName", "users");
-	kb_w_str(w, "email", s->member->email);
-	kb_w_str(w, "name", s->member->name);
-	kb_w_str(w, "role", s->member->role);
-	kb_w_object_end(w);
-}
-
-struct kb_reply
-session_refresh(struct kb_request *req)
-{
-	const struct tenant_cx *tc = tenant_of(req);
-	struct session s = { .tenant = &tc->row, .member = &tc->user };
-	int64_t expires;
-
-	s.token = session_issue(req->cx.arena, &tc->row, &tc->user,
-	    stack_config(kb_app(req))->session_s, &expires);
-	return kb_bare(req, 200, session_json, &s);
+	if (kb_jwt_peek(req->cx.arena, token.ptr, token.len, &claims) ||
+	    !is_auth_token(claims, &id))
+		return KB_AUTH_INVALID;
+	err = session_member(req, tc, id);
+	return err ? err : check_signature(req, tc, token);
 }
 
 /* The page where a launch ends. What it shows comes from the API that the

@@ -12,4 +12,9 @@ struct tenant_cx;
 enum kb_err session_enter(
     struct kb_request *req, struct tenant_cx *tc, const char *user_id);
 
+/* The tenant is open: reads the member; KB_TENANT_FORBIDDEN if there is none
+ * of that id or it is disabled. */
+enum kb_err session_member(
+    struct kb_request *req, struct tenant_cx *tc, const char *user_id);
+
 #endif

@@ -66,6 +66,15 @@ enum kb_err tenancy_acquire(struct tenancy *t, struct kb_arena *a,
     const char *slug, struct tenant_handle **out) KB_MUSTUSE;
 void tenancy_release(struct tenancy *t, struct tenant_handle *h);
 struct kb_db *tenant_db(struct tenant_handle *h);
+/* The collections of the tenant, kept beside its open database. */
+struct schema_slot {
+	pthread_mutex_t lock;
+	struct schema *now; /* NULL: to be read */
+	uint64_t generation;
+};
+struct schema_slot *tenant_schemas(struct tenant_handle *h);
+void schema_slot_open(struct schema_slot *slot);
+void schema_slot_close(struct schema_slot *slot);
 /* Closes what nobody used for the idle time. */
 void tenancy_sweep(struct tenancy *t);
 /* Databases open at the moment. */
@@ -74,9 +83,21 @@ size_t tenancy_open_count(struct tenancy *t);
 enum kb_err
 tenancy_remove_files(struct tenancy *t, const char *slug) KB_MUSTUSE;
 
+/* kb_service.refusal: below /api/ in PocketBase's shape. */
+bool
+api_refusal(struct kb_request *req, enum kb_err err, struct kb_reply *reply);
+
 /* kb_service.tenant and .tenant_done */
 enum kb_err tenant_resolve(struct kb_request *req);
 void tenant_resolved_done(struct kb_request *req);
+/*
+ * For routes that guests may use as well: opens the tenant of that slug and
+ * says in tc->user who the caller is there, by gateway proof or session token.
+ * KB_UNAUTHENTICATED: a guest, for whom the tenant is open all the same; ended
+ * by tenant_resolved_done.
+ */
+enum kb_err tenant_visit(
+    struct kb_request *req, struct tenant_cx *tc, const char *slug) KB_MUSTUSE;
 
 enum kb_err tenant_insert(struct kb_cx *cx, const struct tenant *t,
     int64_t max_tenants) KB_MUSTUSE; /* KB_UNAVAILABLE: instance full */
@@ -124,8 +145,14 @@ members_exist(struct kb_cx *tenant, const char *const *ids) KB_MUSTUSE;
 /* A PocketBase auth token: HS256, key = token_key + token_secret. */
 char *session_issue(struct kb_arena *a, const struct tenant *t,
     const struct member *m, int64_t life_s, int64_t *expires_s);
+/* Whether the token is one of the open tenant's: tc->user is its member. */
+enum kb_err session_judge(struct kb_request *req, struct tenant_cx *tc,
+    struct kb_slice token) KB_MUSTUSE;
 /* kb_service.session: a request to /tenant/{slug}/… with such a token. */
 enum kb_err session_resolve(struct kb_request *req, struct kb_slice token);
+
+/* Now, in the form of the records API: "2026-11-20 10:32:23.123Z". */
+const char *record_now(struct kb_arena *a);
 
 /* ---- stacks -------------------------------------------------------------- */
 
@@ -277,7 +304,12 @@ extern const struct kb_migration stack_migrations[];
 extern const struct kb_migration stack_migrations_tenant[];
 
 kb_handler sso_exchange;
-kb_handler session_refresh, session_dashboard;
+kb_handler session_dashboard;
+kb_handler collections_list, collections_get, collections_post,
+    collections_patch, collections_delete;
+kb_handler records_list, records_get, records_post, records_patch,
+    records_delete;
+kb_handler auth_methods, auth_refresh, api_health;
 kb_handler tenants_create, tenants_get, tenants_patch, tenants_delete;
 kb_handler tenant_current, tenant_members, tenant_usage;
 kb_handler stacks_list, stacks_create, stacks_get, stacks_patch, stacks_delete,

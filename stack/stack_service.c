@@ -119,5 +119,6 @@ const struct kb_service stack_service = {
 	.tenant = tenant_resolve,
 	.tenant_done = tenant_resolved_done,
 	.session = session_resolve,
+	.refusal = api_refusal,
 	.background = background,
 };

@@ -23,6 +23,7 @@ struct tenant_handle {
 	struct tenant_handle *next;
 	char *slug;
 	struct kb_db *db;
+	struct schema_slot schemas;
 	enum handle_state state;
 	enum kb_err err; /* of a failed opening */
 	unsigned refs;
@@ -54,6 +55,7 @@ tenancy_new(const char *data_dir, int64_t idle_ms)
 static void
 handle_free(struct tenant_handle *h)
 {
+	schema_slot_close(&h->schemas);
 	kb_db_close(h->db);
 	free(h->slug);
 	free(h);
@@ -106,6 +108,7 @@ add(struct tenancy *t, const char *slug)
 		.slug = kb_xstrdup(slug),
 		.state = OPENING,
 	};
+	schema_slot_open(&h->schemas);
 	*bucket = h;
 	t->count++;
 	return h;
@@ -225,6 +228,12 @@ struct kb_db *
 tenant_db(struct tenant_handle *h)
 {
 	return h->db;
+}
+
+struct schema_slot *
+tenant_schemas(struct tenant_handle *h)
+{
+	return &h->schemas;
 }
 
 /* Under the lock: takes one idle handle out of the table, NULL if none. */

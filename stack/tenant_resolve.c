@@ -40,9 +40,8 @@ check_status(const struct tenant *t)
 						   : KB_TENANT_NOT_FOUND;
 }
 
-/* Opens the tenant's database and reads who the caller is in there. */
 static enum kb_err
-enter(struct kb_request *req, struct tenant_cx *tc, const char *user_id)
+open_tenant(struct kb_request *req, struct tenant_cx *tc)
 {
 	struct tenancy *tenancy = stack_state(kb_app(req))->tenancy;
 	enum kb_err err = tenancy_acquire(
@@ -53,13 +52,30 @@ enter(struct kb_request *req, struct tenant_cx *tc, const char *user_id)
 	tc->platform = req->cx;
 	req->cx.db = tenant_db(tc->handle);
 	req->tenant = tc;
-	err = member_by_id(&req->cx, user_id, &tc->user);
+	return KB_OK;
+}
+
+/* Reads who the caller is in the open tenant. */
+enum kb_err
+session_member(
+    struct kb_request *req, struct tenant_cx *tc, const char *user_id)
+{
+	enum kb_err err = member_by_id(&req->cx, user_id, &tc->user);
+
 	if (err)
 		return err == KB_NOT_FOUND ? KB_TENANT_FORBIDDEN : err;
 	if (tc->user.disabled)
 		return KB_TENANT_FORBIDDEN;
 	req->role = kb_tenant_role_of(tc->user.role);
 	return KB_OK;
+}
+
+static enum kb_err
+enter(struct kb_request *req, struct tenant_cx *tc, const char *user_id)
+{
+	enum kb_err err = open_tenant(req, tc);
+
+	return err ? err : session_member(req, tc, user_id);
 }
 
 enum kb_err
@@ -97,6 +113,54 @@ session_enter(struct kb_request *req, struct tenant_cx *tc, const char *user_id)
 	if (err)
 		return err;
 	return enter(req, tc, user_id);
+}
+
+/* The gateway's word first, then the tenant's own token. */
+static enum kb_err
+recognise(struct kb_request *req, struct tenant_cx *tc)
+{
+	const char *value = kb_header(req, "Authorization");
+	struct kb_slice token = kb_slice_of(value ? value : "");
+	struct mapping m;
+	enum kb_err err;
+
+	if (req->user.sub != NULL) {
+		err = mapping_get(&tc->platform, req->user.sub, tc->row.id, &m);
+		if (err)
+			return err == KB_NOT_FOUND ? KB_TENANT_FORBIDDEN : err;
+		return session_member(req, tc, m.user_id);
+	}
+	if (token.len > 7 &&
+	    kb_slice_eqi((struct kb_slice) { token.ptr, 7 }, "Bearer "))
+		token = (struct kb_slice) { token.ptr + 7, token.len - 7 };
+	if (token.len == 0)
+		return KB_UNAUTHENTICATED;
+	err = session_judge(req, tc, token);
+	return err == KB_AUTH_INVALID || err == KB_TENANT_FORBIDDEN
+	    ? KB_UNAUTHENTICATED
+	    : err;
+}
+
+enum kb_err
+tenant_visit(struct kb_request *req, struct tenant_cx *tc, const char *slug)
+{
+	enum kb_err err;
+
+	if (!kb_is_slug(slug))
+		return KB_TENANT_NOT_FOUND;
+	err = tenant_by_slug(&req->cx, slug, &tc->row);
+	if (err)
+		return err == KB_NOT_FOUND ? KB_TENANT_NOT_FOUND : err;
+	err = check_status(&tc->row);
+	if (!err)
+		err = open_tenant(req, tc);
+	if (!err)
+		err = recognise(req, tc);
+	if (err) {
+		tc->user = (struct member) { .id = NULL };
+		req->role = KB_ROLE_NONE;
+	}
+	return err;
 }
 
 void

@@ -182,7 +182,7 @@ answer(struct kb_loopback *lo, struct kb_request *req)
 	    req->body_len >
 		(req->route->body_limit ? req->route->body_limit : 1u << 20))
 		err = KB_TOO_LARGE;
-	return err ? kb_fail(req, err, NULL) : kb_request_run(req, later);
+	return err ? kb_refuse(req, err, NULL) : kb_request_run(req, later);
 }
 
 struct kb_loopback_answer

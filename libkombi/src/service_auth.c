@@ -224,6 +224,19 @@ kb_authorise_head(struct kb_request *req, bool *later)
 	return check_authorization(req, authorization, later);
 }
 
+struct kb_reply
+kb_refuse(struct kb_request *req, enum kb_err err, const char *message)
+{
+	const struct kb_service *service = req->private_->app->service;
+	struct kb_reply reply;
+
+	if (service->refusal == NULL || !service->refusal(req, err, &reply))
+		return kb_fail(req, err, message ? "%s" : NULL, message);
+	if (err == KB_METHOD && req->private_->allow != NULL)
+		kb_reply_header(req, "Allow", req->private_->allow);
+	return reply;
+}
+
 /* ---- on the worker
  * -------------------------------------------------------------- */
 
@@ -249,10 +262,10 @@ run_tenant(struct kb_request *req, bool *entered)
 	enum kb_err err = req->private_->app->service->tenant(req);
 
 	if (err)
-		return kb_fail(req, err, NULL);
+		return kb_refuse(req, err, NULL);
 	*entered = true;
 	if (req->role < req->route->permission.role)
-		return kb_fail(req, KB_FORBIDDEN, NULL);
+		return kb_refuse(req, KB_FORBIDDEN, NULL);
 	return req->route->handler(req);
 }
 
@@ -265,7 +278,7 @@ kb_request_run(struct kb_request *req, bool later)
 	struct kb_reply reply;
 
 	if (err)
-		reply = kb_fail(req, err, NULL);
+		reply = kb_refuse(req, err, NULL);
 	else if (req->route->permission.kind == KB_PERM_TENANT)
 		reply = run_tenant(req, &entered);
 	else

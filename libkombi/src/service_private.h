@@ -60,6 +60,10 @@ enum kb_err kb_authorise_head(struct kb_request *req, bool *later) KB_MUSTUSE;
  */
 struct kb_reply kb_request_run(struct kb_request *req, bool later);
 
+/* What the frame says when it refuses; message NULL: the code's own text. */
+struct kb_reply
+kb_refuse(struct kb_request *req, enum kb_err err, const char *message);
+
 /* ---- routes of the frame (service_health.c) ---------------------------------
  */
 

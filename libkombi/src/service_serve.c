@@ -88,7 +88,7 @@ job_fail(struct job *job, enum kb_err err, const char *message)
 {
 	if (err == KB_UNAVAILABLE)
 		kb_reply_header(job->req, "Retry-After", "1");
-	job_reply(job, kb_fail(job->req, err, message ? "%s" : NULL, message));
+	job_reply(job, kb_refuse(job->req, err, message));
 }
 
 static void

@@ -73,6 +73,14 @@ struct kb_service {
 	 * the refusal. Called on the worker. NULL: such requests are refused.
 	 */
 	enum kb_err (*session)(struct kb_request *req, struct kb_slice token);
+	/*
+	 * What the frame refuses by itself (unknown route, method, size,
+	 * credentials) in another shape than the envelope, for the clients of
+	 * an API that has its own: true with *reply, made by one of the reply
+	 * functions. req->route may be NULL. On the loop: must not block.
+	 */
+	bool (*refusal)(
+	    struct kb_request *req, enum kb_err err, struct kb_reply *reply);
 	const struct kb_check *checks;          /* name NULL ends */
 	const struct kb_background *background; /* name NULL ends */
 	void (*reload)(struct kb_app *app);     /* SIGHUP, or NULL */

@@ -1,0 +1,312 @@
+/* /api/collections: the tenant's admins read and change its collections. */
+#include <string.h>
+
+#include <kombi/str.h>
+
+#include "records.h"
+
+#define PER_PAGE 30
+#define PER_PAGE_MAX 1000
+
+static struct schema_slot *
+slot_of(const struct api *api)
+{
+	return tenant_schemas(api->tenant->handle);
+}
+
+/* A number of the query within its bounds, else the nearest. */
+static int64_t
+query_number(
+    const struct api *api, const char *name, int64_t fallback, int64_t most)
+{
+	const char *text = kb_query_param(api->req, name);
+	int64_t n;
+
+	if (text == NULL || !kb_parse_i64(kb_slice_of(text), &n) || n < 1)
+		return fallback;
+	return n > most ? most : n;
+}
+
+struct page {
+	const struct schema *schema;
+	int64_t page, per_page;
+};
+
+static void
+page_json(struct kb_jsonw *w, const void *obj)
+{
+	const struct page *p = obj;
+	int64_t total = (int64_t)p->schema->n;
+	int64_t from = (p->page - 1) * p->per_page;
+
+	kb_w_int(w, "page", p->page);
+	kb_w_int(w, "perPage", p->per_page);
+	kb_w_int(w, "totalItems", total);
+	kb_w_int(w, "totalPages", (total + p->per_page - 1) / p->per_page);
+	kb_w_array(w, "items");
+	for (int64_t i = from; i < total && i < from + p->per_page; i++) {
+		kb_w_object(w, NULL);
+		collection_write(w, &p->schema->collections[i]);
+		kb_w_object_end(w);
+	}
+	kb_w_array_end(w);
+}
+
+static struct kb_reply
+list(struct api *api)
+{
+	struct page p = {
+		.schema = api->schema,
+		.page = query_number(api, "page", 1, 1000000),
+		.per_page = query_number(
+		    api, "perPage", PER_PAGE, PER_PAGE_MAX),
+	};
+
+	return kb_bare(api->req, 200, page_json, &p);
+}
+
+static struct kb_reply
+get(struct api *api)
+{
+	return kb_bare(api->req, 200, collection_write, api_collection(api));
+}
+
+/* ---- definitions from the body
+ * -------------------------------------------------------- */
+
+static const struct field id_field = {
+	.id = "text3208210256",
+	.name = "id",
+	.help = "",
+	.type = FT_TEXT,
+	.system = true,
+	.required = true,
+	.primary_key = true,
+	.min_len = RECORD_ID_SIZE,
+	.max_len = RECORD_ID_SIZE,
+	.pattern = "^[a-z0-9]+$",
+	.generate = "[a-z0-9]{15}",
+};
+
+static void
+add_field(struct collection *c, struct field f, const struct collection *was)
+{
+	const struct field *kept = was ? collection_field(was, f.name) : NULL;
+
+	if (strcmp(f.name, "id") == 0)
+		f = id_field; /* not to be changed */
+	else if (kept != NULL && kept->system)
+		f = *kept;
+	if (f.type == FT_TEXT && f.pattern == NULL)
+		f.pattern = f.generate = "";
+	c->fields[c->n_fields++] = f;
+}
+
+static void
+keep_system_fields(struct collection *c, const struct collection *was)
+{
+	for (size_t i = 0; was != NULL && i < was->n_fields; i++)
+		if (was->fields[i].system &&
+		    collection_field(c, was->fields[i].name) == NULL)
+			c->fields[c->n_fields++] = was->fields[i];
+}
+
+static void
+read_fields(struct api *api, const struct collection *was, struct collection *c,
+    struct api_errors *errors)
+{
+	const struct kb_json *j = kb_json_get(api->body, "fields");
+	struct kb_arena *a = api->req->cx.arena;
+	const char *why = NULL;
+	struct field f;
+	size_t i = 0;
+
+	if (j == NULL && was != NULL)
+		return;
+	c->fields = kb_new_array(
+	    a, kb_json_size(j) + 1 + (was ? was->n_fields : 0), struct field);
+	c->n_fields = 0;
+	if (was == NULL)
+		add_field(c, id_field, NULL);
+	for (j = kb_json_first(j); j != NULL; j = kb_json_after(j), i++) {
+		if (!field_read(a, j, &f, &why))
+			api_error_add(a, errors,
+			    kb_sprintf(a, "fields.%zu.type", i), why,
+			    "Unsupported field type.");
+		else if (was != NULL || strcmp(f.name, "id") != 0)
+			add_field(c, f, was);
+	}
+	keep_system_fields(c, was);
+}
+
+static void
+read_rules(struct api *api, struct collection *c, struct api_errors *errors)
+{
+	for (int i = 0; i < RULE_COUNT; i++) {
+		const struct kb_json *j = kb_json_get(api->body, rule_names[i]);
+
+		if (j == NULL)
+			continue;
+		if (kb_json_kind(j) == KB_JSON_NULL)
+			c->rules[i] = NULL;
+		else if (kb_json_text(j) != NULL)
+			c->rules[i] = kb_json_text(j);
+		else
+			api_error_add(api->req->cx.arena, errors, rule_names[i],
+			    "validation_invalid_rule",
+			    "Must be a string or null.");
+	}
+}
+
+static void
+read_indexes(struct api *api, struct collection *c)
+{
+	const struct kb_json *j = kb_json_get(api->body, "indexes");
+	const char **list;
+	size_t n = 0;
+
+	if (j == NULL && c->indexes != NULL)
+		return;
+	list = kb_new_array(
+	    api->req->cx.arena, kb_json_size(j) + 1, const char *);
+	for (j = kb_json_first(j); j != NULL; j = kb_json_after(j))
+		list[n++] = kb_json_text(j) ? kb_json_text(j) : "";
+	c->indexes = list;
+}
+
+static void
+read_definition(struct api *api, const struct collection *was,
+    struct collection *c, struct api_errors *errors)
+{
+	const struct kb_json *name = kb_json_get(api->body, "name");
+	const char *type = kb_json_str(api->body, "type");
+
+	if (name != NULL || was == NULL)
+		c->name = kb_json_text(name) ? kb_json_text(name) : "";
+	if (type != NULL && strcmp(type, c->auth ? "auth" : "base") != 0)
+		api_error_add(api->req->cx.arena, errors, "type",
+		    was ? "validation_collection_type_change"
+			: "validation_invalid_value",
+		    was ? "Collection type cannot be changed."
+			: "Only base collections can be created.");
+	read_fields(api, was, c, errors);
+	read_rules(api, c, errors);
+	read_indexes(api, c);
+}
+
+/* The id of the type and name, or the client's, or any that is free. */
+static const char *
+new_id(struct api *api, const char *name)
+{
+	struct kb_arena *a = api->req->cx.arena;
+	const char *wish = kb_json_str(api->body, "id");
+	const char *id;
+
+	if (wish != NULL && kb_is_id(wish) && wish[0] != '_')
+		id = wish;
+	else
+		id = hashed_id(a, "pbc_", kb_sprintf(a, "base%s", name));
+	for (size_t i = 0; i < api->schema->n; i++)
+		if (strcmp(api->schema->collections[i].id, id) == 0)
+			return kb_sprintf(a, "pbc_%s", record_new_id(a));
+	return id;
+}
+
+static struct kb_reply
+answer(struct api *api, enum kb_err err, const struct collection *c,
+    const char *failed)
+{
+	schema_forget(slot_of(api));
+	if (err == KB_CONFLICT) {
+		struct api_errors e = { 0 };
+
+		api_error_add(api->req->cx.arena, &e, "indexes",
+		    "validation_invalid_index_expression",
+		    "The rows or collections that exist are not unique.");
+		return api_fail_fields(api->req, failed, &e);
+	}
+	if (err)
+		return api_fail_db(api->req, err, failed);
+	return kb_bare(api->req, 200, collection_write, c);
+}
+
+static struct kb_reply
+create(struct api *api)
+{
+	static const char failed[] = "Failed to create collection.";
+	struct kb_arena *a = api->req->cx.arena;
+	struct collection c = { .created = record_now(a) };
+	struct api_errors errors = { 0 };
+	struct kb_reply reply;
+
+	if (!api_body(api, &reply))
+		return reply;
+	c.updated = c.created;
+	read_definition(api, NULL, &c, &errors);
+	c.id = new_id(api, c.name);
+	/* Rows are found by id: a rename touches no row, and no name of a
+	 * client's choice meets a table of ours. */
+	c.table = kb_sprintf(a, "_r_%s", c.id);
+	if (errors.n == 0)
+		collection_check(api, NULL, &c, &errors);
+	if (errors.n > 0)
+		return api_fail_fields(api->req, failed, &errors);
+	return answer(api, collection_create(&api->req->cx, &c), &c, failed);
+}
+
+static struct kb_reply
+patch(struct api *api)
+{
+	static const char failed[] = "Failed to update collection.";
+	const struct collection *was = api_collection(api);
+	struct collection c = *was;
+	struct api_errors errors = { 0 };
+	struct kb_reply reply;
+
+	if (!api_body(api, &reply))
+		return reply;
+	read_definition(api, was, &c, &errors);
+	c.updated = record_now(api->req->cx.arena);
+	if (errors.n == 0)
+		collection_check(api, was, &c, &errors);
+	if (errors.n > 0)
+		return api_fail_fields(api->req, failed, &errors);
+	return answer(
+	    api, collection_alter(&api->req->cx, was, &c), &c, failed);
+}
+
+/* Fields of other collections that name this one. */
+static bool
+is_referred(const struct api *api, const struct collection *c)
+{
+	for (size_t i = 0; i < api->schema->n; i++) {
+		const struct collection *o = &api->schema->collections[i];
+
+		for (size_t k = 0; o != c && k < o->n_fields; k++)
+			if (o->fields[k].type == FT_RELATION &&
+			    strcmp(o->fields[k].collection_id, c->id) == 0)
+				return true;
+	}
+	return false;
+}
+
+static struct kb_reply delete (struct api *api)
+{
+	const struct collection *c = api_collection(api);
+	enum kb_err err;
+
+	if (c->system || is_referred(api, c))
+		return api_fail(api->req, 400,
+		    "Failed to delete collection. Make sure that the"
+		    " collection is not referenced by other collections.");
+	err = collection_drop(&api->req->cx, c);
+	schema_forget(slot_of(api));
+	return err ? api_fail_db(api->req, err, "Failed to delete collection.")
+		   : kb_no_content(api->req);
+}
+
+API_HANDLER(collections_list, API_SUPERUSERS, list)
+API_HANDLER(collections_get, API_SUPERUSERS, get)
+API_HANDLER(collections_post, API_SUPERUSERS, create)
+API_HANDLER(collections_patch, API_SUPERUSERS, patch)
+API_HANDLER(collections_delete, API_SUPERUSERS, delete)

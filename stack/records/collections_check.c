@@ -1,0 +1,316 @@
+/*
+ * What a definition of a collection must be, in PocketBase's codes. Rules are
+ * compiled as they will be at each request: one that does not is refused.
+ */
+#include <ctype.h>
+#include <string.h>
+#include <strings.h>
+
+#include <kombi/str.h>
+
+#include "records.h"
+
+#define NAME_MAX_LEN 100
+#define FIELDS_MAX 200 /* columns of a table, parameters of a statement */
+
+/* Collections of the platform's own contract. */
+static const char *const reserved[] = { "stacks", "nodes", "jobs", "workers",
+	"services", "wallet", "activity_log", "workflows", NULL };
+
+static const char *const taken_fields[] = { "null", "true", "false", "_rowid_",
+	"rowid", "oid", "expand", "collectionid", "collectionname", NULL };
+
+struct check {
+	struct api *api;
+	struct kb_arena *arena;
+	const struct collection *was;
+	struct collection *c;
+	struct api_errors *errors;
+};
+
+static bool
+is_word(const char *s)
+{
+	if (s[0] == '\0' || isdigit((unsigned char)s[0]) ||
+	    strlen(s) > NAME_MAX_LEN)
+		return false;
+	for (; *s != '\0'; s++)
+		if (!isalnum((unsigned char)*s) && *s != '_')
+			return false;
+	return true;
+}
+
+static bool
+in(const char *const *list, const char *name)
+{
+	for (; *list != NULL; list++)
+		if (strcasecmp(*list, name) == 0)
+			return true;
+	return false;
+}
+
+static void
+bad(struct check *ck, const char *path, const char *code, const char *message)
+{
+	api_error_add(ck->arena, ck->errors, path, code, message);
+}
+
+static void
+check_name(struct check *ck)
+{
+	const char *name = ck->c->name;
+	const struct collection *other = schema_find(ck->api->schema, name);
+
+	if (name[0] == '\0')
+		bad(ck, "name", "validation_required", "Cannot be blank.");
+	else if (ck->was != NULL && ck->was->system &&
+	    strcmp(ck->was->name, name) != 0)
+		bad(ck, "name", "validation_collection_system_name_change",
+		    "System collection name cannot be changed.");
+	else if (!is_word(name) || strstr(name, "_via_") != NULL ||
+	    (name[0] == '_' && !ck->c->system))
+		bad(ck, "name", "validation_collection_name_invalid",
+		    "Must start with a letter and contain only letters,"
+		    " digits and underscores.");
+	else if (in(reserved, name) ||
+	    (other != NULL && strcmp(other->id, ck->c->id) != 0))
+		bad(ck, "name", "validation_collection_name_exists",
+		    "Collection name must be unique (case insensitive).");
+}
+
+/* ---- fields
+ * ---------------------------------------------------------------------- */
+
+static const char *
+at(struct check *ck, size_t i, const char *option)
+{
+	return kb_sprintf(ck->arena, "fields.%zu.%s", i, option);
+}
+
+static void
+check_field_name(struct check *ck, size_t i)
+{
+	const struct field *f = &ck->c->fields[i];
+
+	if (f->name[0] == '\0') {
+		bad(ck, at(ck, i, "name"), "validation_required",
+		    "Cannot be blank.");
+		return;
+	}
+	if (!is_word(f->name) || strstr(f->name, "_via_") != NULL)
+		bad(ck, at(ck, i, "name"), "validation_invalid_field_name",
+		    "Must start with a letter and contain only letters,"
+		    " digits and underscores.");
+	else if (in(taken_fields, f->name))
+		bad(ck, at(ck, i, "name"), "validation_not_in_invalid",
+		    "The name is reserved.");
+	for (size_t k = 0; k < i; k++)
+		if (strcasecmp(ck->c->fields[k].name, f->name) == 0 ||
+		    strcmp(ck->c->fields[k].id, f->id) == 0)
+			bad(ck, at(ck, i, "name"),
+			    "validation_duplicated_field_name",
+			    "Duplicated or invalid field name.");
+}
+
+static void
+check_relation(struct check *ck, size_t i)
+{
+	const struct field *f = &ck->c->fields[i];
+	bool self = strcmp(f->collection_id, ck->c->id) == 0;
+
+	if (f->collection_id[0] == '\0')
+		bad(ck, at(ck, i, "collectionId"), "validation_required",
+		    "Cannot be blank.");
+	else if (!self &&
+	    schema_find(ck->api->schema, f->collection_id) == NULL)
+		bad(ck, at(ck, i, "collectionId"),
+		    "validation_field_relation_missing_collection",
+		    "The relation collection doesn't exist.");
+	if (f->max_select > 0 && f->min_select > f->max_select)
+		bad(ck, at(ck, i, "maxSelect"),
+		    "validation_min_greater_equal_than_required",
+		    "Must not be less than minSelect.");
+}
+
+static void
+check_select(struct check *ck, size_t i)
+{
+	const struct field *f = &ck->c->fields[i];
+	int64_t n = 0;
+
+	for (; f->values[n] != NULL; n++)
+		for (int64_t k = 0; k < n; k++)
+			if (strcmp(f->values[k], f->values[n]) == 0)
+				bad(ck, at(ck, i, "values"),
+				    "validation_duplicated_value",
+				    "Values must be unique.");
+	if (n == 0)
+		bad(ck, at(ck, i, "values"), "validation_required",
+		    "Cannot be blank.");
+	else if (f->max_select > n)
+		bad(ck, at(ck, i, "maxSelect"),
+		    "validation_max_less_equal_than_required",
+		    "Must be no greater than the number of values.");
+}
+
+/* Patterns of ids only: other ones would be run on what anyone sends. */
+static void
+check_text(struct check *ck, size_t i)
+{
+	const struct field *f = &ck->c->fields[i];
+
+	if (f->pattern[0] != '\0' && strcmp(f->pattern, "^[a-z0-9]+$") != 0)
+		bad(ck, at(ck, i, "pattern"), "validation_invalid_regex",
+		    "Only ^[a-z0-9]+$ is supported.");
+	if (f->generate[0] != '\0' && strcmp(f->generate, "[a-z0-9]{15}") != 0)
+		bad(ck, at(ck, i, "autogeneratePattern"),
+		    "validation_invalid_regex",
+		    "Only [a-z0-9]{15} is supported.");
+	if (f->max_len > 0 && f->min_len > f->max_len)
+		bad(ck, at(ck, i, "max"),
+		    "validation_min_greater_equal_than_required",
+		    "Must not be less than min.");
+	if (f->primary_key && strcmp(f->name, "id") != 0)
+		bad(ck, at(ck, i, "primaryKey"), "validation_invalid_value",
+		    "Only id can be the primary key.");
+}
+
+static void
+check_change(struct check *ck, size_t i)
+{
+	const struct field *f = &ck->c->fields[i], *was = NULL;
+
+	for (size_t k = 0; ck->was != NULL && k < ck->was->n_fields; k++)
+		if (strcmp(ck->was->fields[k].id, f->id) == 0)
+			was = &ck->was->fields[k];
+	if (was == NULL) {
+		if (f->system && strcmp(f->name, "id") != 0)
+			bad(ck, at(ck, i, "system"), "validation_invalid_value",
+			    "System fields cannot be added.");
+		return;
+	}
+	if (was->type != f->type)
+		bad(ck, at(ck, i, "type"), "validation_field_type_change",
+		    "Field type cannot be changed.");
+	if (was->system && (strcmp(was->name, f->name) != 0 || !f->system))
+		bad(ck, at(ck, i, "name"), "validation_system_field_change",
+		    "System fields cannot be renamed.");
+	if (was->hidden && was->system && !f->hidden)
+		bad(ck, at(ck, i, "hidden"), "validation_system_field_change",
+		    "System fields cannot be shown.");
+}
+
+static void
+check_fields(struct check *ck)
+{
+	const struct collection *was = ck->was;
+
+	if (ck->c->n_fields > FIELDS_MAX)
+		bad(ck, "fields", "validation_length_out_of_range",
+		    "There are too many fields.");
+	for (size_t i = 0; i < ck->c->n_fields; i++) {
+		check_field_name(ck, i);
+		check_change(ck, i);
+		switch (ck->c->fields[i].type) {
+		case FT_TEXT: check_text(ck, i); break;
+		case FT_SELECT: check_select(ck, i); break;
+		case FT_RELATION: check_relation(ck, i); break;
+		default: break;
+		}
+	}
+	for (size_t i = 0; was != NULL && i < was->n_fields; i++)
+		if (was->fields[i].system &&
+		    collection_field(ck->c, was->fields[i].name) == NULL)
+			bad(ck, "fields", "validation_system_field_change",
+			    "System fields cannot be deleted.");
+}
+
+/* ---- indexes and rules
+ * ----------------------------------------------------------------- */
+
+static bool
+index_fits(struct check *ck, const char *sql, struct index *x)
+{
+	if (!index_parse(ck->arena, sql, x))
+		return false;
+	for (size_t i = 0; i < x->n; i++)
+		if (collection_field(ck->c, x->columns[i]) == NULL)
+			return false;
+	return true;
+}
+
+static void
+check_indexes(struct check *ck)
+{
+	struct index all[32];
+
+	for (size_t i = 0; ck->c->indexes[i] != NULL; i++) {
+		const char *path = kb_sprintf(ck->arena, "indexes.%zu", i);
+
+		if (i == KB_COUNT(all) ||
+		    !index_fits(ck, ck->c->indexes[i], &all[i])) {
+			bad(ck, path, "validation_invalid_index_expression",
+			    "Invalid CREATE INDEX expression.");
+			return;
+		}
+		for (size_t k = 0; k < i; k++)
+			if (strcasecmp(all[k].name, all[i].name) == 0)
+				bad(ck, path,
+				    "validation_duplicated_index_name",
+				    "The index name already exists.");
+	}
+}
+
+/* The new definition among the others, as rules will see it. */
+static const struct schema *
+schema_with(struct check *ck)
+{
+	const struct schema *s = ck->api->schema;
+	struct schema *out = kb_new(ck->arena, struct schema);
+
+	out->collections = kb_new_array(ck->arena, s->n + 1, struct collection);
+	for (size_t i = 0; i < s->n; i++)
+		if (strcmp(s->collections[i].id, ck->c->id) != 0)
+			out->collections[out->n++] = s->collections[i];
+	out->collections[out->n++] = *ck->c;
+	return out;
+}
+
+static void
+check_rules(struct check *ck)
+{
+	struct api as = *ck->api;
+	struct query q;
+
+	as.schema = schema_with(ck);
+	as.superuser = false;
+	for (int i = 0; i < RULE_COUNT; i++) {
+		if (ck->c->rules[i] == NULL || ck->c->rules[i][0] == '\0')
+			continue;
+		query_init(&q, &as, ck->c);
+		if (!query_rule(&q, ck->c->rules[i]))
+			bad(ck, rule_names[i], "validation_invalid_rule",
+			    kb_sprintf(ck->arena, "Invalid rule. Raw error: %s",
+				q.why));
+	}
+}
+
+void
+collection_check(struct api *api, const struct collection *was,
+    struct collection *c, struct api_errors *errors)
+{
+	struct check ck = {
+		.api = api,
+		.arena = api->req->cx.arena,
+		.was = was,
+		.c = c,
+		.errors = errors,
+	};
+
+	check_name(&ck);
+	check_fields(&ck);
+	if (errors->n == 0)
+		check_indexes(&ck);
+	if (errors->n == 0)
+		check_rules(&ck);
+}

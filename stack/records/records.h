@@ -1,0 +1,343 @@
+/*
+ * The records API: a tenant's collections and their rows as PocketBase's
+ * clients know them. What the files of this folder share.
+ *
+ * A request sees one `struct schema`, an immutable snapshot of the tenant's
+ * collections; a change of a collection makes a new one (schema_cache.c).
+ */
+#ifndef STACK_RECORDS_H
+#define STACK_RECORDS_H
+
+#include <kombi/http.h>
+
+#include "../stack.h"
+
+#define RECORD_ID_SIZE 15
+#define RECORD_TIME_SIZE 25 /* "2026-11-20 10:32:23.123Z" and NUL */
+#define USERS_ID "_pb_users_auth_"
+
+/* ---- schema -------------------------------------------------------------- */
+
+enum field_type {
+	FT_TEXT,
+	FT_NUMBER,
+	FT_BOOL,
+	FT_EMAIL,
+	FT_URL,
+	FT_EDITOR,
+	FT_DATE,
+	FT_AUTODATE,
+	FT_SELECT,
+	FT_JSON,
+	FT_RELATION,
+	FT_COUNT
+};
+
+/* A bound that may be absent (JSON null). */
+struct bound {
+	double value;
+	bool set;
+};
+
+struct field {
+	const char *id, *name, *help;
+	enum field_type type;
+	bool system, hidden, presentable, required;
+	/* options, by type: field_options[] says which */
+	struct bound min, max;    /* number */
+	int64_t min_len, max_len; /* text; 0: none, 5000 */
+	const char *pattern, *generate;
+	bool primary_key, only_int, on_create, on_update, cascade, urls;
+	const char *after, *before;              /* date: min, max */
+	const char *const *values;               /* select */
+	const char *const *except, *const *only; /* email, url: domains */
+	int64_t min_select, max_select, max_size;
+	const char *collection_id; /* relation */
+};
+
+enum api_rule {
+	RULE_LIST,
+	RULE_VIEW,
+	RULE_CREATE,
+	RULE_UPDATE,
+	RULE_DELETE,
+	RULE_COUNT
+};
+extern const char *const rule_names[RULE_COUNT]; /* "listRule" … */
+
+struct collection {
+	const char *id, *name, *table;
+	bool auth, system;
+	struct field *fields;
+	size_t n_fields;
+	const char *const *indexes;    /* as the client wrote them */
+	const char *rules[RULE_COUNT]; /* NULL: superusers only, "": everyone */
+	const char *created, *updated;
+	/* Made once: t."id", t."title", … and how its rows are read. */
+	const char *columns;
+	struct kb_col *cols;
+};
+
+struct schema {
+	struct kb_arena *arena;
+	struct collection *collections;
+	size_t n;
+	unsigned refs; /* under the slot's lock */
+};
+
+/* By id or by name (any case). */
+const struct collection *
+schema_find(const struct schema *s, const char *id_or_name);
+const struct field *
+collection_field(const struct collection *c, const char *name);
+/* Holds a list: a JSON array in its column. */
+bool field_is_multi(const struct field *f);
+const char *field_type_name(enum field_type t);
+
+/* One field of a definition. Unknown types: false, *why is the code. */
+bool field_read(struct kb_arena *a, const struct kb_json *j, struct field *f,
+    const char **why);
+void field_write(struct kb_jsonw *w, const struct field *f);
+void collection_write(struct kb_jsonw *w, const void *collection);
+/* "pbc_" or a type's name, then CRC-32 of the text in decimal. */
+const char *hashed_id(struct kb_arena *a, const char *prefix, const char *text);
+
+/* The tenant's snapshot; given back with schema_release. */
+enum kb_err schema_acquire(
+    struct kb_cx *cx, struct schema_slot *slot, struct schema **out) KB_MUSTUSE;
+void schema_release(struct schema_slot *slot, struct schema *s);
+/* A collection was changed: the next request reads anew. */
+void schema_forget(struct schema_slot *slot);
+/* Fills columns and cols; records_store.c. */
+void collection_prepare(struct kb_arena *a, struct collection *c);
+/* collections_store.c; into s->arena. */
+enum kb_err schema_load(struct kb_cx *cx, struct schema *s) KB_MUSTUSE;
+
+/* ---- the API's requests ---------------------------------------------------
+ */
+
+/* Who asks: a member by session token, or a guest. */
+struct api {
+	struct kb_request *req;
+	struct tenant_cx *tenant;
+	const struct schema *schema;
+	const struct member *auth;  /* NULL: a guest */
+	bool superuser;             /* an admin of the tenant */
+	const struct kb_json *body; /* an object, after api_body */
+};
+
+typedef struct kb_reply api_handler(struct api *api);
+
+enum api_access { API_GUESTS, API_MEMBERS, API_SUPERUSERS };
+
+/*
+ * The only way from a route to a tenant here: enters the tenant that the path
+ * names ({slug}, or the end of {collection}: users_acme), judges the token,
+ * runs fn, leaves.
+ */
+struct kb_reply
+api_run(struct kb_request *req, enum api_access access, api_handler *fn);
+#define API_HANDLER(name, access, fn)                                          \
+	struct kb_reply name(struct kb_request *req)                           \
+	{                                                                      \
+		return api_run(req, access, fn);                               \
+	}
+
+/* The collection that the path names, or NULL. */
+const struct collection *api_collection(struct api *api);
+/* Reads the JSON body; false: *reply is the refusal. */
+bool api_body(struct api *api, struct kb_reply *reply);
+
+/* {"status","message","data":{}}; message NULL: the status' own. */
+struct kb_reply
+api_fail(struct kb_request *req, int status, const char *message);
+
+/* Field errors: data.<path> = {"code","message","params"}. */
+struct api_errors {
+	struct api_error {
+		const char *path, *code, *message;
+		const char *params; /* JSON text or NULL */
+		struct api_error *next;
+	} * first;
+	size_t n;
+};
+void api_error_add(struct kb_arena *a, struct api_errors *e, const char *path,
+    const char *code, const char *message);
+void api_error_param(struct kb_arena *a, struct api_errors *e, const char *path,
+    const char *code, const char *message, const char *params);
+struct kb_reply api_fail_fields(
+    struct kb_request *req, const char *message, const struct api_errors *e);
+/* What the database answered, in this API's words. */
+struct kb_reply
+api_fail_db(struct kb_request *req, enum kb_err err, const char *message);
+
+/* ---- records ------------------------------------------------------------- */
+
+/* One value of a row. */
+union cell {
+	const char *text; /* NULL for NULL */
+	double number;
+	bool flag;
+};
+
+struct record {
+	const struct collection *c;
+	union cell *cells; /* one a field, in the fields' order */
+	struct expanded *expanded;
+};
+
+/* Records beside a record: expand.<name>. */
+struct expanded {
+	const char *name;
+	bool list;
+	struct record **records;
+	size_t n;
+	struct expanded *next;
+};
+
+const char *record_id_of(const struct record *r);
+const char *record_new_id(struct kb_arena *a);
+
+/* ?fields=: NULL picks everything. */
+struct picker;
+struct picker *picker_parse(struct kb_arena *a, const char *fields);
+/* Writes the members of the record's object. */
+void record_write(struct kb_jsonw *w, const struct api *api,
+    const struct record *r, const struct picker *p);
+
+/* A field's value as it comes, judged and brought into the column's form. */
+struct judge {
+	struct kb_arena *arena;
+	struct api_errors *errors;
+	const struct schema *schema;
+};
+/* The value that a record has without one being given. */
+union cell value_zero(const struct field *f);
+bool value_is_zero(const struct field *f, union cell v);
+/* j may be NULL: then the zero value. False: the error was added. */
+bool value_read(struct judge *judge, const struct field *f,
+    const struct kb_json *j, union cell *out);
+/* Bounds, required, choices: after modifiers were applied. */
+void value_check(struct judge *judge, const struct field *f, union cell v);
+struct kb_val value_bind(const struct field *f, union cell v);
+/* "name+", "+name", "name-": what j does to the value so far. */
+enum modifier { MOD_NONE, MOD_APPEND, MOD_PREPEND, MOD_REMOVE };
+bool value_modify(struct judge *judge, const struct field *f, enum modifier m,
+    const struct kb_json *j, union cell *v);
+/* A column of several values as an array of texts, NULL-ended. */
+const char *const *value_list(struct kb_arena *a, const char *json, size_t *n);
+const char *
+value_list_text(struct kb_arena *a, const char *const *items, size_t n);
+
+/* ---- queries ---------------------------------------------------------------
+ */
+
+struct join;
+/* Tables beside the collection's own, in the order of their making. */
+struct joins {
+	struct join *first;
+};
+
+/*
+ * A condition under construction: API rule and client filter share their
+ * joins, as a PocketBase server's do. Values become parameters of `params`.
+ */
+struct query {
+	struct kb_arena *arena;
+	const struct api *api;
+	const struct collection *c;
+	const char *base; /* alias of c's table: "t" */
+	struct kb_val *params;
+	size_t n_params, room;
+	struct joins joins;
+	unsigned n_joins;
+	const char *where; /* "": everything */
+	bool trusted;      /* compiling a rule: @request, hidden fields */
+	const char *why;   /* of a refusal */
+	bool forbidden;    /* the refusal is a 403 */
+};
+
+void
+query_init(struct query *q, const struct api *api, const struct collection *c);
+/* Adds the rule: false when it can never hold (null for others, or unknown
+ * things in it). "" adds nothing. */
+bool query_rule(struct query *q, const char *rule);
+/* Adds a client's filter; false: q->why. */
+bool query_filter(struct query *q, const char *filter);
+/* The client's sort as an ORDER BY list. */
+bool query_sort(struct query *q, const char *sort, const char **order);
+/* " AND (…)" or "": with the joins that it needs. */
+const char *query_condition(struct query *q);
+/* Adds a parameter; its "$n". */
+const char *query_param(struct query *q, struct kb_val v);
+/* Ends the list of parameters. */
+const struct kb_val *query_values(struct query *q);
+
+/* records_store.c */
+struct record_page {
+	int64_t page, per_page, total; /* total -1: not asked */
+	const char *order;
+	size_t n_where; /* parameters of the condition; the sort's follow */
+};
+enum kb_err records_page(struct kb_cx *cx, struct query *q,
+    struct record_page *page, struct record ***rows, size_t *n) KB_MUSTUSE;
+/* The record of that id if the query's condition holds for it. */
+enum kb_err record_get(struct kb_cx *cx, struct query *q, const char *id,
+    struct record **out) KB_MUSTUSE;
+/* Records of these ids (a JSON array) for which the condition holds. */
+enum kb_err records_by_ids(struct kb_cx *cx, struct query *q, const char *ids,
+    struct record ***rows, size_t *n) KB_MUSTUSE;
+/* Records whose field `f` names one of the ids. */
+enum kb_err
+records_referring(struct kb_cx *cx, struct query *q, const struct field *f,
+    const char *ids, struct record ***rows, size_t *n) KB_MUSTUSE;
+/* Whether the condition holds for a record that is not stored yet. */
+enum kb_err record_would(struct kb_cx *cx, struct query *q,
+    const struct record *r, bool *holds) KB_MUSTUSE;
+enum kb_err record_insert(struct kb_cx *cx, const struct record *r) KB_MUSTUSE;
+enum kb_err record_update(struct kb_cx *cx, const struct record *r) KB_MUSTUSE;
+/* With what refers to it: cascades, or is emptied. KB_CONFLICT: a required
+ * relation refers to it. */
+enum kb_err record_delete(struct kb_cx *cx, const struct schema *s,
+    const struct collection *c, const char *id) KB_MUSTUSE;
+/* *n: how many of the ids (JSON array) exist. */
+enum kb_err records_count_ids(struct kb_cx *cx, const struct collection *c,
+    const char *ids, int64_t *n) KB_MUSTUSE;
+/* Which fields of a unique index the record shares with another one. */
+enum kb_err record_duplicates(struct kb_cx *cx, const struct record *r,
+    struct api_errors *errors) KB_MUSTUSE;
+enum kb_err
+users_admins_but(struct kb_cx *cx, const char *id, int64_t *n) KB_MUSTUSE;
+
+/* ?expand= of the request. */
+enum kb_err records_expand(const struct api *api, struct kb_cx *cx,
+    struct record **rows, size_t n, const char *expand) KB_MUSTUSE;
+
+/* ---- collections
+ * ------------------------------------------------------------- */
+
+enum kb_err
+collection_create(struct kb_cx *cx, const struct collection *c) KB_MUSTUSE;
+enum kb_err collection_alter(struct kb_cx *cx, const struct collection *was,
+    const struct collection *c) KB_MUSTUSE;
+enum kb_err
+collection_drop(struct kb_cx *cx, const struct collection *c) KB_MUSTUSE;
+/* Judges a definition against the tenant's others. */
+void collection_check(struct api *api, const struct collection *was,
+    struct collection *c, struct api_errors *errors);
+
+/* CREATE [UNIQUE] INDEX name ON table (columns). */
+struct index {
+	const char *name;
+	bool unique;
+	const char *columns[8];
+	bool nocase[8], descending[8];
+	size_t n;
+	bool skip_empty; /* WHERE `column` != '' */
+};
+bool index_parse(struct kb_arena *a, const char *sql, struct index *out);
+
+/* "name" as an identifier of SQL. */
+const char *sql_name(struct kb_arena *a, const char *name);
+
+#endif
