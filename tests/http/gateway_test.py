@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# not-quick: it waits for deadlines and judges large bodies
 """The gateway over real sockets, before an upstream that records what it gets.
 
 Starts gateways of its own (configurations of the test's own) with the program

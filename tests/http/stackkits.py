@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# not-quick: it evaluates every sample of the kits
 """stackkits over HTTP, with the official cue: build/release/bin/stackkits --run 'python3 tests/http/stackkits.py'
 
 Needs KOMBI_URL and what the service was given: KOMBI_SERVICE_SECRET or its

@@ -34,6 +34,10 @@ part_http() {
     $found || { need_tools && build release; } || { skip http "the release preset does not build"; return; }
     found=true
     name="http $(basename "$file")"
+    if $quick && grep -q '^# not-quick:' "$file"; then
+      skip "$name" "$(sed -n 's/^# not-quick: //p' "$file"), so not with --quick"
+      continue
+    fi
     service=$(service_of "$file")
     if [ -z "$service" ]; then run_counted "$name" "$(interpreter_of "$file")" "$file"
     elif ! has_program "$service"; then skip "$name" "the service $service is not built"
