@@ -207,12 +207,16 @@ want(struct kb_request *req, const char *wanted)
 	enum kb_err err = node_want(
 	    &req->cx, tenant_of(req), id, wanted, &excess);
 
-	if (!err) {
-		kb_background_wake(kb_app(req), "engine");
-		err = node_get(&req->cx, tenant_of(req), id, &n);
-	}
 	if (err)
 		return refused(req, err, &excess, KB_NOT_FOUND);
+	kb_background_wake(kb_app(req), "engine");
+	err = node_get(&req->cx, tenant_of(req), id, &n);
+	if (err == KB_NOT_FOUND) /* deleted already */
+		return kb_json_reply(req, 202,
+		    kb_sprintf(req->cx.arena,
+			"{\"data\":{\"id\":\"%s\",\"deleted\":true}}", id));
+	if (err)
+		return kb_fail(req, err, NULL);
 	return kb_data(req, 202, node_json, &n);
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Every route of admin held to the contract."""
+# captive-env: STACK_SERVICE_PORT=9 SIM_SERVICE_PORT=9
 import os
 import sys
 

@@ -82,6 +82,15 @@ def nodes_come_and_go(sim):
     check("gone for ever", ask("POST", f"{node}/start").status == 404)
 
 
+def who_deletes_is_never_told_that_it_was_not_there(sim):
+    """The engine may be quicker than the answer."""
+    for i in range(60):
+        node = ask("POST", f"/v1/simulations/{sim}/nodes", {"name": f"short-{i}", "resources": {"cpu": 0.1, "memory": "64Mi", "disk": "1Gi"}})
+        gone = ask("DELETE", f"/v1/nodes/{node.data['id']}")
+        check("deleted", gone.status == 202 and gone.data["id"] == node.data["id"], gone)
+        until(lambda: ask("GET", f"/v1/nodes/{node.data['id']}").status == 404, "the node is gone")
+
+
 def it_is_renamed_listed_stopped_and_deleted(sim):
     target = f"/v1/simulations/{sim}"
     renamed = ask("PATCH", target, {"name": "haus"})
@@ -116,6 +125,7 @@ one, first, second = a_simulation_lives()
 running_nodes_are_looked_into(first, second)
 the_log_goes_on_where_it_was(one)
 nodes_come_and_go(one)
+who_deletes_is_never_told_that_it_was_not_there(one)
 it_is_renamed_listed_stopped_and_deleted(one)
 templates_start_at_once()
 tally.end()
