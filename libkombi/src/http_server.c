@@ -210,10 +210,17 @@ kb_conn_new(
 
 /* Told in one write and let go: there is no connection to keep it in. */
 static void
-turn_away(struct kb_server *s, int fd)
+turn_away(struct kb_server *s, int fd, bool tls)
 {
-	struct kb_arena *a = kb_arena_new(512);
+	struct kb_arena *a;
 	struct kb_buf body, out;
+
+	s->stats.refused++;
+	if (tls) { /* a word in plain text would be taken for an attack */
+		close(fd);
+		return;
+	}
+	a = kb_arena_new(512);
 
 	kb_buf_init(&body, 1024);
 	kb_buf_init(&out, 4096);
@@ -227,7 +234,6 @@ turn_away(struct kb_server *s, int fd)
 	(void)send(fd, out.ptr, out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	(void)shutdown(fd, SHUT_WR);
 	close(fd);
-	s->stats.refused++;
 	kb_buf_free(&body);
 	kb_buf_free(&out);
 	kb_arena_free(a);
@@ -261,7 +267,7 @@ on_resume(evutil_socket_t fd, short what, void *arg)
  * nothing is accepted for a moment; a level-triggered listener would spin.
  */
 static void
-no_descriptors(struct kb_server *s, int listen_fd)
+no_descriptors(struct kb_server *s, int listen_fd, bool tls)
 {
 	struct timeval tv = { 0, ACCEPT_PAUSE_US };
 
@@ -270,7 +276,7 @@ no_descriptors(struct kb_server *s, int listen_fd)
 		int fd = accept4(
 		    listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd >= 0)
-			turn_away(s, fd);
+			turn_away(s, fd, tls);
 		s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	}
 	listeners_on(s, false);
@@ -291,12 +297,12 @@ on_accept(evutil_socket_t listen_fd, short what, void *arg)
 		    SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd >= 0 && s->stats.connections >= s->limits.connections)
-			turn_away(s, fd);
+			turn_away(s, fd, l->tls);
 		else if (fd >= 0)
 			kb_conn_new(s, fd, &peer, l->tls);
 		else if (errno == EMFILE || errno == ENFILE ||
 		    errno == ENOMEM || errno == ENOBUFS) {
-			no_descriptors(s, listen_fd);
+			no_descriptors(s, listen_fd, l->tls);
 			return;
 		} else if (errno != EINTR && errno != ECONNABORTED)
 			return;
