@@ -42,8 +42,7 @@ list_add(struct kb_arena *a, struct list *l, void *item)
 struct loading {
 	struct problems *p;
 	struct kb_arena *a;
-	struct list services, routes, upstreams, uses;
-	size_t consumers;
+	struct list services, routes, upstreams, uses, consumers;
 };
 
 /* ---- tables -------------------------------------------------------------- */
@@ -243,47 +242,6 @@ static const struct field use_fields[] = {
 	CONF_END,
 };
 
-struct consumer_reading {
-	const char *username, *custom_id;
-	const struct kb_yaml *jwt_secrets;
-};
-
-static const struct field consumer_fields[] = {
-	ENTITY_COMMON,
-	CONF_STR(struct consumer_reading, username),
-	CONF_STR(struct consumer_reading, custom_id),
-	CONF_NODE(struct consumer_reading, jwt_secrets),
-	CONF_SKIP("tags"),
-	CONF_LATER("keyauth_credentials", "API keys"),
-	CONF_LATER("basicauth_credentials", "basic-auth"),
-	CONF_LATER("hmacauth_credentials", "hmac-auth"),
-	CONF_LATER("oauth2_credentials", "oauth2"),
-	CONF_LATER("mtls_auth_credentials", "mtls-auth"),
-	CONF_LATER("acls", "groups; the acl plugin asks for roles"),
-	CONF_LATER("groups", "consumer groups"),
-	CONF_LATER("plugins", "plugins of a consumer"),
-	CONF_END,
-};
-
-struct jwt_secret {
-	const char *key, *rsa_public_key;
-	int algorithm;
-};
-
-static const char *const jwt_algorithms[] = { "RS256", "ES256", NULL };
-
-static const struct field jwt_secret_fields[] = {
-	ENTITY_COMMON,
-	CONF_STR(struct jwt_secret, key, .required = true),
-	CONF_ENUM(struct jwt_secret, algorithm, .choices = jwt_algorithms,
-	    .required = true),
-	CONF_NOTE("rsa_public_key",
-	    "keys come from the key set of the issuer named by \"key\""),
-	CONF_SKIP("tags"),
-	CONF_LATER("secret", "tokens are verified with public keys"),
-	CONF_END,
-};
-
 struct root {
 	const char *_format_version;
 	const struct kb_yaml *services, *routes, *plugins, *upstreams,
@@ -305,9 +263,9 @@ static const struct field root_fields[] = {
 	CONF_LATER("targets", "write targets below their upstream"),
 	CONF_LATER("jwt_secrets", "write jwt_secrets below their consumer"),
 	CONF_LATER("consumer_groups", "consumer groups"),
-	CONF_LATER("keyauth_credentials", "API keys"),
+	CONF_LATER("keyauth_credentials", "write them below their consumer"),
 	CONF_LATER("basicauth_credentials", "basic-auth"),
-	CONF_LATER("acls", "groups; the acl plugin asks for roles"),
+	CONF_LATER("acls", "write them below their consumer"),
 	CONF_LATER("certificates", "TLS"),
 	CONF_LATER("ca_certificates", "TLS"),
 	CONF_LATER("snis", "TLS"),
@@ -587,26 +545,10 @@ read_upstream(struct loading *l, const struct kb_yaml *y, void *arg)
 }
 
 static void
-read_jwt_secret(struct loading *l, const struct kb_yaml *y, void *arg)
-{
-	struct jwt_secret secret = { 0 };
-
-	(void)arg;
-	fields_read(l->p, y, jwt_secret_fields, &secret, "jwt_secrets");
-}
-
-static void
 read_consumer(struct loading *l, const struct kb_yaml *y, void *arg)
 {
-	struct consumer_reading c = { 0 };
-
 	(void)arg;
-	fields_read(l->p, y, consumer_fields, &c, "consumer");
-	if (c.username == NULL && c.custom_id == NULL)
-		problem(l->p, y->line,
-		    "consumer: username or custom_id is required");
-	each(l, c.jwt_secrets, "jwt_secrets", read_jwt_secret, NULL);
-	l->consumers++;
+	list_add(l->a, &l->consumers, consumer_read(l->p, y));
 }
 
 /* ---- file ---------------------------------------------------------------- */
@@ -626,7 +568,8 @@ snapshot_of(struct kb_arena *a, const struct loading *l)
 	s->n_upstreams = l->upstreams.n;
 	s->uses = (struct plugin_use **)l->uses.v;
 	s->n_uses = l->uses.n;
-	s->n_consumers = l->consumers;
+	s->consumers = (struct consumer **)l->consumers.v;
+	s->n_consumers = l->consumers.n;
 	return s;
 }
 
@@ -649,6 +592,7 @@ read_root(struct problems *p, struct kb_arena *a, const struct kb_yaml *y)
 	each(&l, root.upstreams, "upstreams", read_upstream, NULL);
 	each(&l, root.consumers, "consumers", read_consumer, NULL);
 	s = snapshot_of(a, &l);
+	consumers_link(p, s);
 	config_link(p, s);
 	return s;
 }

@@ -177,6 +177,7 @@ struct route {
 	bool websocket;       /* upgrades pass */
 	bool authenticated;   /* has jwt: Authorization is not forwarded */
 	bool cors;            /* upstream's own CORS headers are dropped */
+	bool limited;         /* likewise its headers of rate limits */
 	bool unlimited;       /* no deadline for the body */
 	uint64_t body_limit;  /* bytes; UINT64_MAX: none */
 	struct chain chain;
@@ -193,6 +194,14 @@ struct consumer {
 	struct strs groups;               /* acls */
 	const char *plan, *roles, *org;   /* from tags; NULL: none */
 	size_t index;                     /* in the snapshot */
+	unsigned line;
+	const struct kb_yaml *keys; /* while loading */
+};
+
+/* A key of a consumer; the key itself is kept nowhere. */
+struct credential {
+	const struct consumer *consumer;
+	const char *id;
 	unsigned line;
 };
 
@@ -344,8 +353,22 @@ exchange_body(struct exchange *x, size_t max, struct kb_slice *body);
 /* What a named or numbered group of the route's path matched; ptr NULL:
  * nothing (routes without regular expressions have no groups). */
 struct kb_slice exchange_capture(const struct exchange *x, const char *name);
-/* The consumer that the caller is; NULL: none. */
+/* The consumer that the caller is, or stands for nobody; NULL: none. */
 const struct consumer *exchange_consumer(const struct exchange *x);
+bool exchange_is_anonymous(const struct exchange *x);
+/* Whose key that is; NULL: nobody's. */
+const struct credential *
+exchange_find_key(const struct exchange *x, struct kb_slice key);
+/* By username, custom_id or id; NULL: none. */
+const struct consumer *
+exchange_find_consumer(const struct exchange *x, const char *name);
+/*
+ * The caller is the consumer of `c`: identity with plan and roles, and
+ * X-Consumer-* for upstream.
+ */
+void exchange_set_credential(struct exchange *x, const struct credential *c);
+/* Nobody has proved to be anybody: X-Consumer-* of `c`, but no identity. */
+void exchange_set_anonymous(struct exchange *x, const struct consumer *c);
 /* Claims of the bearer token that made the identity; NULL: there is none. */
 const struct kb_json *exchange_claims(struct exchange *x);
 
@@ -456,6 +479,15 @@ struct counted {
 /* One more request of `subject` in a sliding window. Any thread. */
 void counter_take(
     uint64_t subject, int64_t window_s, int64_t limit, struct counted *out);
+
+/*
+ * One more request of `subject` in the window that began at `begin_s` and
+ * ends at `end_s`, unless there are `limit` (counters_fixed.c). Any thread.
+ */
+void counter_take_fixed(uint64_t subject, int64_t begin_s, int64_t end_s,
+    int64_t limit, struct counted *out);
+/* Takes one back. */
+void counter_give_fixed(uint64_t subject, int64_t begin_s);
 
 /* kong_rate_limiting_limit_hit_total of the route. */
 void exchange_count_limited(struct exchange *x);

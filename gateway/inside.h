@@ -93,7 +93,9 @@ struct snapshot {
 	size_t n_upstreams;
 	struct plugin_use **uses;
 	size_t n_uses;
+	struct consumer **consumers;
 	size_t n_consumers;
+	struct keys *keys;   /* of consumers */
 	struct chain global; /* for requests that match no route */
 	struct router *router;
 	/* Services that get a proof, and the keys for them. */
@@ -117,6 +119,16 @@ struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s);
 const struct service *
 snapshot_service(const struct snapshot *s, const char *name);
+
+/* ---- consumers.c -----------------------------------------------------------
+ */
+
+/* One entry of `consumers`; problems are told. Keys in `y` are wiped. */
+struct consumer *consumer_read(struct problems *p, const struct kb_yaml *y);
+/* Numbers the consumers and makes the table of their keys. */
+void consumers_link(struct problems *p, struct snapshot *s);
+/* X-Consumer-* and the like of the exchange's consumer. */
+void consumer_lines(const struct exchange *x, struct kb_buf *out);
 
 /* ---- resolver.c: names of targets and their addresses ---------------------
  */
@@ -191,6 +203,7 @@ struct local {
 	unsigned refs;
 	size_t *turns; /* position in the wheel of each upstream */
 	struct route_metrics **metrics; /* of each route, made when needed */
+	struct token_entry **consumers; /* likewise */
 };
 
 /* Addresses of a peer as one loop uses them. */
@@ -315,6 +328,8 @@ struct exchange {
 	bool collecting;        /* it is being read */
 	const struct kb_json *claims;
 	const struct consumer *consumer;
+	const char *credential;      /* id of the consumer's */
+	bool anonymous;              /* that one stands for nobody */
 	const struct line *captures; /* groups of the route's path */
 	size_t n_captures;
 
@@ -390,6 +405,8 @@ struct token_entry; /* verified token: identity, its lines, its proofs */
 const struct kb_identity *token_identity(const struct token_entry *t);
 /* It was made from the request's bearer token. */
 bool token_is_bearer(const struct token_entry *t);
+/* A new one for an identity that is no token's. */
+struct token_entry *token_of_identity(const struct kb_identity *id);
 void token_ref(struct token_entry *t);
 void token_unref(struct token_entry *t);
 /* Identity lines, tenant and proof for a callee. */

@@ -35,7 +35,8 @@ local_new(struct snapshot *s)
 	*l = (struct local) { .snapshot = s, .refs = 1 };
 	l->turns = calloc(s->n_upstreams + 1, sizeof(*l->turns));
 	l->metrics = calloc(s->n_routes + 1, sizeof(struct route_metrics *));
-	if (l->turns == NULL || l->metrics == NULL)
+	l->consumers = calloc(s->n_consumers + 1, sizeof(struct token_entry *));
+	if (l->turns == NULL || l->metrics == NULL || l->consumers == NULL)
 		abort();
 	return l;
 }
@@ -53,7 +54,10 @@ local_unref(struct local *l)
 	if (l == NULL || --l->refs)
 		return;
 	observe_free(l);
+	for (size_t i = 0; i < l->snapshot->n_consumers; i++)
+		token_unref(l->consumers[i]);
 	snapshot_unref(l->snapshot);
+	free(l->consumers);
 	free(l->turns);
 	free(l->metrics);
 	free(l);

@@ -9,16 +9,18 @@ extern const struct plugin plugin_correlation_id, plugin_cors, plugin_jwt,
     plugin_request_size_limiting, plugin_acl, plugin_rate_limiting_advanced,
     plugin_tenant_router, plugin_sso_start, plugin_request_transformer,
     plugin_response_transformer, plugin_ip_restriction, plugin_bot_detection,
-    plugin_request_termination;
+    plugin_request_termination, plugin_key_auth, plugin_rate_limiting;
 
 const struct plugin *const plugins[] = {
 	&plugin_correlation_id,
 	&plugin_bot_detection,
 	&plugin_cors,
 	&plugin_jwt,
+	&plugin_key_auth,
 	&plugin_ip_restriction,
 	&plugin_request_size_limiting,
 	&plugin_acl,
+	&plugin_rate_limiting,
 	&plugin_rate_limiting_advanced,
 	&plugin_tenant_router,
 	&plugin_request_transformer,

@@ -226,12 +226,6 @@ exchange_capture(const struct exchange *x, const char *name)
 	return (struct kb_slice) { NULL, 0 };
 }
 
-const struct consumer *
-exchange_consumer(const struct exchange *x)
-{
-	return x->consumer;
-}
-
 /* "Bearer token" was checked when the identity was made from it. */
 const struct kb_json *
 exchange_claims(struct exchange *x)

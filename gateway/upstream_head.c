@@ -294,6 +294,7 @@ upstream_head(struct exchange *x)
 	line(out, "X-Request-ID: ", kb_ex_request_id(x->ex));
 	line(out, "X-Forwarded-By: Kong\r\nX-Service-Name: ", s->display_name);
 	kb_buf_add(out, x->up.ptr, x->up.len);
+	consumer_lines(x, out);
 	if (x->token)
 		token_lines(x->token, x->local->snapshot, s, upstream_method(x),
 		    x->tenant, out);
@@ -324,17 +325,25 @@ static const struct {
 	{ "x-frame-options", FRAMES },
 };
 
+static bool
+begins(struct kb_slice name, const char *with)
+{
+	size_t n = strlen(with);
+
+	return name.len > n && strncasecmp(name.ptr, with, n) == 0;
+}
+
 static enum answer_rule
 rule_of(const struct exchange *x, struct kb_slice name)
 {
-	static const char cors[] = "access-control-";
 
 	for (size_t i = 0; i < KB_COUNT(answer_rules); i++)
 		if (kb_slice_eqi(name, answer_rules[i].name))
 			return answer_rules[i].rule;
-	if (name.len > sizeof(cors) - 1 &&
-	    strncasecmp(name.ptr, cors, sizeof(cors) - 1) == 0)
+	if (begins(name, "access-control-"))
 		return x->route->cors ? DROP : PASS;
+	if (begins(name, "x-ratelimit-") || begins(name, "ratelimit-"))
+		return x->route->limited ? DROP : PASS;
 	return kb_header_is_owned(name.ptr, name.len) ? DROP : PASS;
 }
 

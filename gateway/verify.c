@@ -268,6 +268,12 @@ entry_new(const struct kb_identity *id)
 	return t;
 }
 
+struct token_entry *
+token_of_identity(const struct kb_identity *id)
+{
+	return entry_new(id);
+}
+
 static const struct proof *
 proof_for(struct token_entry *t, const struct snapshot *s, unsigned callee,
     enum kb_method method, const char *tenant)

@@ -2,11 +2,13 @@
 """The gateway's plugins over real sockets: what a recording upstream gets, and
 what the client gets. Starts gateways of its own with the program that runs it:
 tests/support/captive gateway tests/http/gateway_plugins.py"""
+import hashlib
 import json
 import pathlib
 import shutil
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
 from gateway_rig import Gateway, Issuer, Upstream, proof_is_good, run_tests, send  # noqa: E402
@@ -54,8 +56,33 @@ OPEN["trigger"] = [("request-termination", {"status_code": 403, "trigger": "X-St
 OPEN["echo"] = [("request-termination", {"status_code": 404, "echo": True, "trigger": "echo", "message": "seen"})]
 OPEN["bots"] = [("bot-detection", {"deny": ["^curl/", "(?i)wget"], "allow": ["curl/7", "Googlebot/2"]})]
 
+KEYED = {"keys": [("key-auth", {"realm": "home"})],
+         "hidden": [("key-auth", {"key_names": ["api_key"], "key_in_query": True, "hide_credentials": True})],
+         "grouped": [("key-auth", {}), ("acl", {"allow": ["gold"]})],
+         "maybe": [("key-auth", {"anonymous": "nobody"})],
+         "lost": [("key-auth", {"anonymous": "does-not-exist"})],
+         "planned": [("key-auth", {}), ("rate-limiting-advanced", {
+             "identifier": "jwt_claim_plan", "limit": [1, 2, 3], "window_size": [3600, 3600, 3600]})],
+         "counted": [("key-auth", {"anonymous": "nobody"}), ("rate-limiting", {"hour": 2, "year": 3})]}
+CLOSED["both"] = [("key-auth", {})]
+OPEN["limited"] = [("rate-limiting", {"hour": 3, "year": 5, "limit_by": "ip"})]
+OPEN["quiet"] = [("rate-limiting", {"hour": 1, "limit_by": "service", "hide_client_headers": True, "error_code": 503,
+                                    "error_message": "Slow down"})]
+OPEN["tiny"] = [("rate-limiting", {"second": 2, "limit_by": "ip"})]
+OPEN["header"] = [("rate-limiting", {"day": 1, "limit_by": "header", "header_name": "X-Device"})]
+OPEN["path"] = [("rate-limiting", {"day": 1, "limit_by": "path", "path": "/path/a"})]
 
-def config(open_routes, closed_routes, consumers=()):
+GOLD, PLAIN, SALTED = "gold-0123456789abcdef", "plain-0123456789abcdef", "salted-0123456789abcdef"
+SALT = bytes(range(16))
+CONSUMERS = [
+    {"username": "gold", "custom_id": "gold-1", "tags": ["plan:pro", "org:org-9", "role:extra"], "acls": [{"group": "gold"}],
+     "keyauth_credentials": [{"key": GOLD, "id": "11111111-2222-4333-8444-555555555555"}]},
+    {"username": "plain", "keyauth_credentials": [{"key": PLAIN}, {
+        "key": f"sha256:{SALT.hex()}:{hashlib.sha256(SALT + SALTED.encode()).hexdigest()}"}]},
+    {"username": "nobody"}]
+
+
+def config(open_routes, closed_routes, consumers=CONSUMERS):
     def routes(table):
         return [{"name": name, "paths": [f"/{name}"], "plugins": [{"name": plugin, "config": conf} for plugin, conf in plugins]}
                 for name, plugins in table.items()]
@@ -63,6 +90,7 @@ def config(open_routes, closed_routes, consumers=()):
     url = f"http://127.0.0.1:{UPSTREAM.port}"
     return json.dumps({"_format_version": "3.0", "consumers": list(consumers), "services": [
         {"name": "open", "url": url, "read_timeout": 5000, "routes": routes(open_routes)},
+        {"name": "keyed", "url": url, "read_timeout": 5000, "tags": ["callee:stack"], "routes": routes(KEYED)},
         {"name": "stack", "url": url, "read_timeout": 5000, "plugins": [jwt], "routes": routes(closed_routes)}]})
 
 
@@ -293,6 +321,142 @@ def test_programs_are_refused_by_their_user_agent():
     assert GW.call("GET", "/bots").status == 200
     envelope(GW.call("GET", "/bots", [("User-Agent", "curl/8.0")]), 403, "AUTH_INSUFFICIENT")
     envelope(GW.call("GET", "/bots", [("User-Agent", "Mozilla"), ("User-Agent", "curl/8")]), 400, "VALIDATION_FAILED")
+
+
+# ---- key-auth -----------------------------------------------------------------
+
+
+def key(value, name="X-Api-Key"):
+    return [(name, value)]
+
+
+def test_a_key_makes_its_consumer_the_caller_with_a_proof():
+    forged = [("X-Consumer-Username", "root"), ("X-User-ID", "root"), ("X-Credential-Identifier", "root"), ("X-Anonymous-Consumer", "true")]
+    for _ in range(2):
+        _, got, _ = sent(GW.call("GET", "/keys", key(GOLD) + forged))
+        assert got["x-user-id"] == ["gold-1"] and got["x-org-id"] == ["org-9"] and got["x-user-roles"] == ["extra,gold"]
+        assert got["x-subscription-plan"] == ["pro"] and got["x-consumer-username"] == ["gold"] and got["x-consumer-custom-id"] == ["gold-1"]
+        assert got["x-credential-identifier"] == ["11111111-2222-4333-8444-555555555555"] and "x-anonymous-consumer" not in got
+        assert len(got["x-consumer-id"][0]) == 36 and "root" not in str(got)
+        assert proof_is_good(UPSTREAM.seen[-1], "GET", "stack")
+    _, got, _ = sent(GW.call("GET", "/keys", key(PLAIN, "apikey")))
+    assert got["x-user-id"] == ["plain"] and got["x-subscription-plan"] == ["free"] and "x-consumer-custom-id" not in got
+    assert "x-user-roles" not in got and "x-org-id" not in got
+    _, got, _ = sent(GW.call("GET", "/keys", key(SALTED)))
+    assert got["x-user-id"] == ["plain"]
+
+
+def test_missing_wrong_and_repeated_keys_are_refused_with_a_challenge():
+    answer = GW.call("GET", "/keys")
+    assert envelope(answer, 401, "AUTH_REQUIRED")["message"] == "No API key found in request"
+    assert 'Key realm="home"' in answer.head.all("WWW-Authenticate"), answer.head.fields
+    envelope(GW.call("GET", "/keys", key("")), 401, "AUTH_REQUIRED")
+    for bad in ("x", GOLD[:-1], GOLD + "x", GOLD.upper(), "a" * 2000, "sha256:" + SALT.hex(), "*" * len(GOLD)):
+        envelope(GW.call("GET", "/keys", key(bad)), 401, "AUTH_INVALID")
+    assert envelope(GW.call("GET", "/keys", key(GOLD) * 2), 401, "AUTH_INVALID")["message"] == "Duplicate API key found"
+    for query in (f"?apikey={GOLD}", f"?X-Api-Key={GOLD}"):
+        envelope(GW.call("GET", "/keys" + query), 401, "AUTH_REQUIRED")
+    envelope(GW.call("GET", "/keys", [("Authorization", f"Bearer {ISSUER.token()}")]), 401, "AUTH_REQUIRED")
+
+
+def test_keys_can_be_hidden_from_upstream_and_come_in_the_query_when_the_file_says_so():
+    for path, headers in (("/hidden?a=%2f&z", key(PLAIN, "api-key")), (f"/hidden?a=%2f&api_key={PLAIN}&z", []),
+                          (f"/hidden?a=%2f&api_key=other&z", key(PLAIN, "API-KEY"))):
+        start, got, _ = sent(GW.call("GET", path, headers))
+        assert start == "GET /?a=%2f&z HTTP/1.1", start
+        assert "api-key" not in got and got["x-user-id"] == ["plain"]
+    envelope(GW.call("GET", f"/hidden?api_key={PLAIN}&api_key={PLAIN}"), 401, "AUTH_INVALID")
+    envelope(GW.call("GET", "/hidden?api_key"), 401, "AUTH_REQUIRED")
+
+
+def test_groups_open_what_acl_closes_and_plans_choose_limits():
+    assert GW.call("GET", "/grouped", key(GOLD)).status == 200
+    envelope(GW.call("GET", "/grouped", key(PLAIN)), 403, "AUTH_INSUFFICIENT")
+    got = [GW.call("GET", "/planned", key(GOLD)) for _ in range(3)]
+    assert [answer.status for answer in got] == [200, 200, 429] and got[0].head.get("X-RateLimit-Limit") == "2"
+    assert [GW.call("GET", "/planned", key(PLAIN)).status for _ in range(2)] == [200, 429]
+
+
+def test_both_plugins_are_asked_and_the_last_one_names_the_caller():
+    token = ISSUER.token()
+    envelope(GW.call("GET", "/both", token=token), 401, "AUTH_REQUIRED")
+    envelope(GW.call("GET", "/both", key(GOLD)), 401, "AUTH_REQUIRED")
+    _, got, _ = sent(GW.call("GET", "/both", key(GOLD), token=token))
+    assert got["x-user-id"] == ["gold-1"] and "authorization" not in got and proof_is_good(UPSTREAM.seen[-1], "GET", "stack")
+
+
+def test_nobody_passes_as_the_anonymous_consumer_without_an_identity():
+    _, got, _ = sent(GW.call("GET", "/maybe", [("X-User-ID", "root")]))
+    assert got["x-consumer-username"] == ["nobody"] and got["x-anonymous-consumer"] == ["true"]
+    assert "x-user-id" not in got and "x-kombi-proof" not in got and "x-credential-identifier" not in got
+    _, got, _ = sent(GW.call("GET", "/maybe", key(GOLD)))
+    assert got["x-consumer-username"] == ["gold"] and "x-anonymous-consumer" not in got
+    envelope(GW.call("GET", "/maybe", key("wrong")), 401, "AUTH_INVALID")
+    envelope(GW.call("GET", "/lost"), 500, "CONFIGURATION_ERROR")
+
+
+def test_keys_are_in_no_log_and_a_reload_takes_one_away():
+    gateway = Gateway(config({}, {}))
+    try:
+        assert gateway.call("GET", "/keys", key(GOLD)).status == 200
+        gateway.reload(config({}, {}, CONSUMERS[1:]))
+        assert gateway.call("GET", "/keys", key(GOLD)).status == 401
+        assert gateway.call("GET", "/keys", key(PLAIN)).status == 200
+        for secret in (GOLD, PLAIN, SALTED):
+            assert secret not in gateway.logged()
+    finally:
+        gateway.stop()
+
+
+# ---- rate-limiting --------------------------------------------------------------
+
+
+def test_limits_are_counted_in_windows_of_the_calendar():
+    limited = [(name, answer.head.get(name)) for answer in [GW.call("GET", "/limited")] for name in (
+        "X-RateLimit-Limit-Hour", "X-RateLimit-Remaining-Hour", "X-RateLimit-Limit-Year", "X-RateLimit-Remaining-Year",
+        "RateLimit-Limit", "RateLimit-Remaining", "X-RateLimit-Limit", "X-RateLimit-Remaining")]
+    assert [value for _, value in limited] == ["3", "2", "5", "4", "3", "2", "3", "2"], limited
+    answers = [GW.call("GET", "/limited", [("X-Forwarded-For", f"10.0.0.{i}")]) for i in range(4)]
+    assert [answer.status for answer in answers] == [200, 200, 429, 429]
+    last = answers[-1]
+    assert envelope(last, 429, "RATE_LIMITED")["message"] == "API rate limit exceeded"
+    assert last.head.get("X-RateLimit-Remaining-Hour") == "0" and last.head.get("X-RateLimit-Remaining-Year") == "2"
+    wait, reset = int(last.head.get("Retry-After")), int(last.head.get("X-RateLimit-Reset"))
+    assert reset % 3600 == 0 and abs(time.time() + wait - reset) < 5 and last.head.get("RateLimit-Reset") == last.head.get("Retry-After")
+
+
+def test_upstreams_own_headers_of_limits_do_not_pass():
+    UPSTREAM.rules["/limits"] = lambda wire, head: send(wire, 200, b"x", extra="X-RateLimit-Remaining: 999\r\nRateLimit-Limit: 999\r\n")
+    answer = GW.call("GET", "/tiny/limits")
+    assert len(answer.head.all("X-RateLimit-Remaining")) == 1 and answer.head.get("RateLimit-Limit") == "2"
+    assert GW.call("GET", "/bots/limits").head.get("X-RateLimit-Remaining") == "999"
+
+
+def test_a_window_that_ends_lets_requests_pass_again():
+    def five():
+        return [GW.call("GET", "/tiny").status for _ in range(5)]
+    begin = time.monotonic()
+    results = []
+    while time.monotonic() - begin < 2.5:
+        results += five()
+    assert 200 in results and 429 in results
+    assert 4 <= results.count(200) <= 8, results.count(200)
+
+
+def test_consumers_have_limits_of_their_own_and_others_their_address():
+    assert [GW.call("GET", "/counted", key(GOLD)).status for _ in range(3)] == [200, 200, 429]
+    assert [GW.call("GET", "/counted", key(PLAIN)).status for _ in range(3)] == [200, 200, 429]
+    assert [GW.call("GET", "/counted", key(SALTED)).status for _ in range(1)] == [429]
+    assert [GW.call("GET", "/counted").status for _ in range(3)] == [200, 200, 429]
+
+
+def test_service_header_and_path_choose_what_is_counted():
+    first, second = GW.call("GET", "/quiet"), GW.call("GET", "/quiet")
+    assert first.status == 200 and first.head.get("X-RateLimit-Limit") is None
+    assert envelope(second, 503, "SERVICE_UNAVAILABLE")["message"] == "Slow down" and second.head.get("Retry-After")
+    assert [GW.call("GET", "/header", [("X-Device", name)]).status for name in ("a", "b", "a")] == [200, 200, 429]
+    assert [GW.call("GET", "/header").status for _ in range(2)] == [200, 429]
+    assert [GW.call("GET", path).status for path in ("/path/a", "/path/b", "/path/a", "/path/c")] == [200, 200, 429, 429]
 
 
 if __name__ == "__main__":
