@@ -5,6 +5,8 @@
 #ifndef ADMIN_H
 #define ADMIN_H
 
+#include <stdatomic.h>
+
 #include <kombi/audit.h>
 #include <kombi/service.h>
 
@@ -16,6 +18,8 @@ struct admin_config {
 	const char *sim_host;
 	int64_t sim_port;
 	const char *region; /* of the instance registered at start */
+	struct kb_secret stripe_webhook, stripe_webhook_next;
+	struct kb_secret zitadel_webhook, zitadel_webhook_next;
 };
 
 /* Times come out of PostgreSQL as RFC 3339 UTC text. */
@@ -28,6 +32,7 @@ struct admin_config {
 struct user {
 	const char *id, *sub, *email, *name, *avatar_url;
 	const char *tenant_id, *role;
+	const char *status; /* "active", "suspended", "deleted" */
 	bool homelab_admin;
 	const char *created, *updated;
 };
@@ -158,12 +163,84 @@ enum kb_err tools_published(struct kb_cx *cx, const struct tool_filter *f,
 enum kb_err
 categories_all(struct kb_cx *cx, struct category **rows, size_t *n) KB_MUSTUSE;
 
+/* ---- webhooks
+ * ------------------------------------------------------------------ */
+
+struct webhook_event {
+	const char *id, *provider, *event_id, *type, *object;
+	int64_t ordinal; /* the sender's order of the object's events */
+	const char *payload;
+	const char *status, *error, *received, *processed;
+	int64_t attempts;
+};
+
+struct webhook_filter {
+	const char *provider, *status; /* NULL: any */
+};
+
+/*
+ * Stores the event and marks Stripe's customer that it is about (customer,
+ * or NULL) in one transaction. *fresh: it was not here before.
+ */
+enum kb_err webhook_insert(struct kb_cx *cx, const struct webhook_event *e,
+    const char *customer, bool *fresh) KB_MUSTUSE;
+enum kb_err webhooks_page(struct kb_cx *cx, const struct webhook_filter *f,
+    struct kb_page *page, struct webhook_event **rows, size_t *n) KB_MUSTUSE;
+/* A failed event is tried once more. KB_NOT_FOUND: there is no such failed
+ * one. */
+enum kb_err webhook_retry(struct kb_cx *cx, const char *id) KB_MUSTUSE;
+
+/*
+ * Does one event in the transaction that marks it done. *status becomes what
+ * it ends as: "done", "ignored".
+ */
+typedef enum kb_err webhook_do(
+    struct kb_cx *tx, const struct webhook_event *e, const char **status);
+/* Zitadel's oldest pending event with no older one of its object.
+ * KB_NOT_FOUND: none is due. */
+enum kb_err webhook_next(
+    struct kb_cx *cx, webhook_do *fn, struct webhook_event *e) KB_MUSTUSE;
+/* To be tried again after delay_s; final: never. */
+enum kb_err webhook_failed(struct kb_cx *cx, const struct webhook_event *e,
+    const char *error, int64_t delay_s, bool final) KB_MUSTUSE;
+/* How long until one is due, as outbox_wait. */
+enum kb_err
+webhook_wait(struct kb_cx *cx, int64_t most_ms, int64_t *ms) KB_MUSTUSE;
+/* Forgets what was done long ago. */
+enum kb_err webhooks_purge(struct kb_cx *cx) KB_MUSTUSE;
+/*
+ * Reads who, what and when off a delivery's body (e->payload is set) and the
+ * customer of Stripe that it is about, or NULL. NULL, or what is wrong.
+ */
+typedef const char *webhook_read(struct kb_arena *a, const struct kb_json *j,
+    struct webhook_event *e, const char **customer);
+webhook_read webhook_read_stripe, webhook_read_zitadel;
+/* kb_background.run */
+int64_t webhooks_work(struct kb_app *app, struct kb_cx *cx);
+
+/* What an event says of a user; NULL members: nothing. */
+struct user_news {
+	const char *sub, *email, *name;
+	const char *status; /* "active", "suspended", "deleted" */
+	int64_t ordinal;    /* older news than the row has change nothing */
+};
+/* Applies them; a deleted user is kept without a name and never comes back.
+ * *changed: the status is another one than before. */
+enum kb_err user_hear(
+    struct kb_cx *tx, const struct user_news *news, bool *changed) KB_MUSTUSE;
+/* What a stored event of Zitadel says of its user, but for the status. */
+void webhook_user_news(
+    struct kb_arena *a, const struct webhook_event *e, struct user_news *news);
+
 /* ---- the service
  * --------------------------------------------------------------- */
 
 struct admin_state {
 	char *sim_url;
 	int64_t started_ms;
+	int64_t purge_ms; /* webhooks_work's own: when to forget old ones */
+	/* Webhooks refused since the last row in the audit log. */
+	_Atomic int64_t rejected, rejected_s;
 };
 
 static inline const struct admin_config *
@@ -195,5 +272,8 @@ kb_handler tenants_create_own, tenants_list_own;
 kb_handler tenants_create, tenants_list, tenants_get, tenants_get_by_org;
 kb_handler instances_list, instances_create, instances_health, instances_report;
 kb_handler catalog_tools, catalog_categories;
+kb_handler webhooks_stripe, webhooks_zitadel;
+kb_handler webhooks_stripe_health, webhooks_zitadel_health;
+kb_handler webhooks_list, webhooks_retry;
 
 #endif

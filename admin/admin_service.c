@@ -29,6 +29,21 @@ const struct kb_option admin_options[] = {
 	    .help = "port of the sim service"),
 	KB_OPTION_STR(struct admin_config, region, "KOMBI_REGION",
 	    .fallback = "local", .help = "region of that stack instance"),
+	KB_OPTION_SECRET(struct admin_config, stripe_webhook,
+	    "STRIPE_WEBHOOK_SECRET", .min = 16,
+	    .help = "signs webhooks of Stripe (whsec_..., as text); without it "
+		    "they are refused"),
+	KB_OPTION_SECRET(struct admin_config, stripe_webhook_next,
+	    "STRIPE_WEBHOOK_SECRET_NEXT", .min = 16,
+	    .help = "second secret of Stripe that is taken, for a roll"),
+	KB_OPTION_SECRET(struct admin_config, zitadel_webhook,
+	    "ZITADEL_WEBHOOK_SECRET", .min = 16,
+	    .help = "signing key of Zitadel's webhook target; without it they "
+		    "are refused"),
+	KB_OPTION_SECRET(struct admin_config, zitadel_webhook_next,
+	    "ZITADEL_WEBHOOK_SECRET_NEXT", .min = 16,
+	    .help = "second signing key of Zitadel that is taken, for a "
+		    "rotation"),
 	KB_OPTIONS_END,
 };
 
@@ -95,6 +110,7 @@ stop(struct kb_app *app)
 
 static const struct kb_background background[] = {
 	{ "outbox", outbox_work },
+	{ "webhooks", webhooks_work },
 	{ NULL, NULL },
 };
 

@@ -8,6 +8,9 @@
  * its own admins. */
 #define OPERATOR KB_PLATFORM("kombisphere_admin", "admin:super")
 
+/* Whoever knows the secret may: the signature is over the raw body. */
+#define SIGNED .flags = KB_RAW_BODY, .body_limit = 256 * 1024
+
 const struct kb_route admin_routes[] = {
 	KB_GET("/api/internal/users/{sub}",
 	    KB_SERVICE("cloud", "stack", "gateway"), users_get,
@@ -73,5 +76,27 @@ const struct kb_route admin_routes[] = {
 	    .returns = "200 A page of tools"),
 	KB_GET("/v1/catalog/categories", KB_PUBLIC, catalog_categories,
 	    .summary = "Categories of tools", .returns = "200 Categories"),
+
+	KB_POST("/api/webhooks/stripe", KB_PUBLIC, webhooks_stripe, SIGNED,
+	    .summary = "Stripe tells of an event; signed by Stripe-Signature",
+	    .returns = "200 Kept"),
+	KB_GET("/api/webhooks/stripe/health", KB_PUBLIC, webhooks_stripe_health,
+	    .summary = "Whether webhooks of Stripe can be verified",
+	    .returns = "200 They can"),
+	KB_POST("/api/webhooks/zitadel", KB_PUBLIC, webhooks_zitadel, SIGNED,
+	    .summary = "Zitadel tells of an event; signed by"
+		       " ZITADEL-Signature",
+	    .returns = "200 Kept"),
+	KB_GET("/api/webhooks/zitadel/health", KB_PUBLIC,
+	    webhooks_zitadel_health,
+	    .summary = "Whether webhooks of Zitadel can be verified",
+	    .returns = "200 They can"),
+	KB_GET("/v1/admin/webhooks", OPERATOR, webhooks_list,
+	    .summary = "Webhooks that came, newest first; ?provider= and"
+		       " ?status= filter",
+	    .returns = "200 A page of events without their payload"),
+	KB_POST("/v1/admin/webhooks/{id}/retry", OPERATOR, webhooks_retry,
+	    .flags = KB_RAW_BODY, .summary = "Try a failed event once more",
+	    .returns = "204 It is pending again"),
 	KB_ROUTES_END,
 };

@@ -41,6 +41,7 @@ user_json(struct kb_jsonw *w, const void *obj)
 	kb_w_str(w, "tenantId", u->tenant_id);
 	kb_w_bool(w, "isHomelabAdmin", u->homelab_admin);
 	kb_w_str(w, "homelabRole", u->role);
+	kb_w_str(w, "status", u->status);
 	kb_w_str(w, "createdAt", u->created);
 	kb_w_str(w, "updatedAt", u->updated);
 }

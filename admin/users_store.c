@@ -5,7 +5,7 @@
 #include "admin.h"
 
 #define COLUMNS                                                                \
-	"id, sub, email, name, avatar_url, tenant_id, homelab_role,"           \
+	"id, sub, email, name, avatar_url, tenant_id, homelab_role, status,"   \
 	" is_homelab_admin::int, " TIME_TEXT("created_at") ", " TIME_TEXT(     \
 	    "updated_at")
 
@@ -17,6 +17,7 @@ static const struct kb_col cols[] = {
 	KB_COL_STR(struct user, avatar_url),
 	KB_COL_STR(struct user, tenant_id),
 	KB_COL_STR(struct user, role),
+	KB_COL_STR(struct user, status),
 	KB_COL_BOOL(struct user, homelab_admin),
 	KB_COL_STR(struct user, created),
 	KB_COL_STR(struct user, updated),
@@ -52,11 +53,15 @@ upsert_tx(struct kb_cx *cx, void *arg)
 	struct upsert *up = arg;
 	struct user *u = up->u;
 	struct kb_rows rows = kb_query(cx,
-	    "INSERT INTO users (id, sub, email, name, avatar_url)"
+	    "INSERT INTO users AS u (id, sub, email, name, avatar_url)"
 	    " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (sub) DO UPDATE SET"
-	    " email = coalesce(excluded.email, users.email),"
-	    " name = coalesce(excluded.name, users.name),"
-	    " avatar_url = coalesce(excluded.avatar_url, users.avatar_url),"
+	    /* Who was deleted gets nothing back. */
+	    " email = CASE WHEN u.status <> 'deleted'"
+	    " THEN coalesce(excluded.email, u.email) END,"
+	    " name = CASE WHEN u.status <> 'deleted'"
+	    " THEN coalesce(excluded.name, u.name) END,"
+	    " avatar_url = CASE WHEN u.status <> 'deleted'"
+	    " THEN coalesce(excluded.avatar_url, u.avatar_url) END,"
 	    " updated_at = now() RETURNING " COLUMNS,
 	    KB_TEXT(u->id), KB_TEXT(u->sub), KB_TEXT(u->email),
 	    KB_TEXT(u->name), KB_TEXT(u->avatar_url));

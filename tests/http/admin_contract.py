@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Every route of admin held to the contract."""
 # captive-env: STACK_SERVICE_PORT=9 SIM_SERVICE_PORT=9
+# captive-env: STRIPE_WEBHOOK_SECRET=whsec_contract_93a1 ZITADEL_WEBHOOK_SECRET=zt-contract-key-77c0
 import os
 import sys
 
@@ -14,6 +15,8 @@ ORG = "org-contract"
 
 class Admin(World):
     service = "admin"
+    signed = {"POST /api/webhooks/stripe": 400, "POST /api/webhooks/zitadel": 400}
+    restless = (*World.restless, "GET /api/webhooks/stripe/health", "GET /api/webhooks/zitadel/health")
     lists = ("GET /api/internal/tenants/by-org/{orgId}", "GET /api/internal/users/{sub}/tenants")
 
     def __init__(self):

@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import identity  # noqa: E402
 from contract import CODES, METHODS, Judge  # noqa: E402
 
-PUBLIC = ("/v1/catalog/public", "/v1/catalog/categories", "/tenant")
+PUBLIC = ("/v1/catalog/public", "/v1/catalog/categories", "/api/webhooks", "/tenant")
 INTERNAL = ("/api/internal", "/api/internal/", "/api/internal/tenants", "/api/internal/sso/exchange", "/tenant/../api/internal/tenants",
             "/v1/stacks/../../api/internal/tenants", "/api/%69nternal/tenants", "//api//internal/tenants", "/API/INTERNAL/tenants", "/api/internal;x/tenants")
 
