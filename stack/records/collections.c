@@ -202,7 +202,9 @@ new_id(struct api *api, const char *name)
 	const char *wish = kb_json_str(api->body, "id");
 	const char *id;
 
-	if (wish != NULL && kb_is_id(wish) && wish[0] != '_')
+	/* An id must not be what another one is called by. */
+	if (wish != NULL && kb_is_id(wish) && wish[0] != '_' &&
+	    schema_find(api->schema, wish) == NULL)
 		id = wish;
 	else
 		id = hashed_id(a, "pbc_", kb_sprintf(a, "base%s", name));

@@ -217,6 +217,8 @@ collections_are_the_admins_and_are_checked(void **state)
 	j = make_collection(f, "{\"name\":\"x\"}");
 	assert_string_equal(kb_json_str(j, "id"), "pbc_3064591283");
 	expect(f, 200, ask(f, f->admin, "GET", API "/x", NULL));
+	j = make_collection(f, "{\"name\":\"y\",\"id\":\"users\"}");
+	assert_true(kb_str_starts(kb_json_str(j, "id"), "pbc_"));
 	expect(f, 204, ask(f, f->admin, "DELETE", API "/x", NULL));
 	expect(f, 404, ask(f, f->admin, "GET", API "/x", NULL));
 	expect(f, 400, ask(f, f->admin, "DELETE", API "/users", NULL));
