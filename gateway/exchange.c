@@ -437,15 +437,16 @@ response_phase(struct exchange *x)
 }
 
 /* For answers of our own: nothing in them is to be rendered. */
+/* The engine adds these to errors by itself. */
 static const char policy[] = "X-Frame-Options: DENY\r\n"
 			     "Content-Security-Policy: default-src 'none'; "
-			     "frame-ancestors 'none'\r\n";
+			     "frame-ancestors 'none'\r\n"
+			     "Cache-Control: no-store\r\n";
 
 static void
 own_lines(struct exchange *x, struct kb_buf *b)
 {
 	kb_buf_reset(b);
-	kb_buf_add(b, policy, sizeof(policy) - 1);
 	if (x->answer_lines)
 		copy_lines(b, x->answer_lines);
 	kb_buf_add(b, x->down.ptr, x->down.len);
@@ -474,6 +475,7 @@ answer_own(struct exchange *x)
 	struct kb_buf *b = &x->loop->lines;
 
 	own_lines(x, b);
+	kb_buf_adds(b, policy);
 	if (x->content_type)
 		add_line(b, "Content-Type", x->content_type);
 	add_line(b, "X-Request-ID", exchange_request_id(x));

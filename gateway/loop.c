@@ -24,6 +24,12 @@ static const char always
 	 "X-Content-Type-Options: nosniff\r\n"
 	 "Referrer-Policy: no-referrer\r\n";
 
+/* Errors are ours and hold nothing to show or run; forwarded answers bring
+ * their own policy. */
+static const char on_fail[] = "X-Frame-Options: DENY\r\n"
+			      "Content-Security-Policy: default-src 'none'; "
+			      "frame-ancestors 'none'\r\n";
+
 /* ---- snapshots as a loop holds them ---------------------------------------
  */
 
@@ -211,6 +217,7 @@ loop_open(struct gateway *g, struct loop *l, const char **why)
 		.ops = &exchange_ops,
 		.arg = l,
 		.always = always,
+		.on_fail = on_fail,
 	};
 
 	l->gateway = g;

@@ -386,6 +386,7 @@ kb_server_new(const struct kb_server_conf *conf)
 		    s->server_line, len, "Server: %s\r\n", conf->server_header);
 	}
 	s->always = kb_xstrdup(conf->always ? conf->always : "");
+	s->on_fail = kb_xstrdup(conf->on_fail ? conf->on_fail : "");
 	s->due_last = &s->due_first;
 	s->scratch = kb_xalloc(KB_SCRATCH);
 	s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -503,6 +504,7 @@ kb_server_free(struct kb_server *s)
 	free(s->scratch);
 	free(s->server_line);
 	free(s->always);
+	free(s->on_fail);
 	free(s);
 }
 

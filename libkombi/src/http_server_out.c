@@ -309,8 +309,9 @@ fail(struct kb_exchange *ex, enum kb_err err, const char *message,
 	kb_envelope_error(&body, err, message, details, kb_ex_request_id(ex));
 	kb_buf_addf(&head,
 	    "Content-Type: application/json\r\nCache-Control: no-store\r\n"
-	    "X-Request-ID: %s\r\n%s%s",
-	    kb_ex_request_id(ex), kb_envelope_lines(err), lines ? lines : "");
+	    "X-Request-ID: %s\r\n%s%s%s",
+	    kb_ex_request_id(ex), ex->server->on_fail, kb_envelope_lines(err),
+	    lines ? lines : "");
 	head_out(ex, kb_err_status(err),
 	    (struct kb_slice) { head.ptr, head.len }, body.len);
 	write_out(ex, (struct kb_slice) { body.ptr, body.len });

@@ -126,7 +126,7 @@ struct kb_server {
 	struct kb_server_limits limits;
 	const struct kb_server_ops *ops;
 	void *arg;
-	char *server_line, *always;
+	char *server_line, *always, *on_fail;
 	struct kb_listener *listeners;
 	struct kb_tls_server *tls; /* NULL: no listener speaks it */
 	unsigned shakes;           /* steps of handshakes in this turn */

@@ -89,6 +89,8 @@ struct kb_server_conf {
 	const char *server_header; /* "Server" value, NULL: none */
 	/* header lines ("Name: value\r\n"…) put on every answer, NULL: none */
 	const char *always;
+	/* further ones on every error envelope, NULL: none */
+	const char *on_fail;
 };
 
 struct kb_server *kb_server_new(const struct kb_server_conf *conf);
