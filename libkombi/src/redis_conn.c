@@ -38,7 +38,7 @@ void
 kb_redis_rest(struct kb_redis *r)
 {
 	unsigned step = r->tries < REST_STEPS ? r->tries : REST_STEPS;
-	uint32_t most = REST_MS << step, jitter;
+	uint32_t most = (uint32_t)REST_MS << step, jitter;
 
 	kb_random(&jitter, sizeof(jitter));
 	r->tries++;
