@@ -303,6 +303,23 @@ use_route(struct exchange *x, const struct router_match *m)
 	return true;
 }
 
+/* A prefix cut off and a service's path put before may spell a path that is
+ * nobody's outside, though the client's own is harmless. */
+static bool
+leads_inside(struct exchange *x)
+{
+	struct kb_buf path;
+	bool denied;
+
+	if (!x->route->strip_path && x->route->service->path[0] == '\0')
+		return false;
+	kb_buf_init(&path, 1 << 16);
+	upstream_path(&path, x->route, kb_ex_path(x->ex), x->prefix);
+	denied = path_is_denied((struct kb_slice) { path.ptr, path.len });
+	kb_buf_free(&path);
+	return denied;
+}
+
 static void
 no_route(struct exchange *x, const struct router_match *m)
 {
@@ -383,10 +400,12 @@ find_route(struct exchange *x)
 			m.allow |= 1U << KB_M_GET;
 		}
 	}
-	if (use_route(x, &m))
-		limit_body(x);
-	else
+	if (!use_route(x, &m))
 		no_route(x, &m);
+	else if (leads_inside(x))
+		exchange_fail(x, KB_NOT_FOUND, NULL);
+	else
+		limit_body(x);
 	return NEXT;
 }
 

@@ -63,6 +63,9 @@ services:
   - name: big
     paths: [/big]
     plugins: [{{name: request-size-limiting, config: {{allowed_payload_size: 0}}}}]
+- name: joined
+  url: http://127.0.0.1:{port}/api
+  routes: [{{name: joined, paths: [/joined]}}]
 - name: slow
   url: http://127.0.0.1:{port}
   read_timeout: 20000
@@ -199,7 +202,11 @@ def test_internal_paths_are_never_forwarded():
                  "/metrics", "/ready", "/health/../api/internal/users/x", "//api//internal"):
         envelope(GW.call("GET", path, token=TOKEN), 404, "NOT_FOUND")
     envelope(GW.call("GET", "/api%2finternal/x"), 400, "VALIDATION_FAILED")
+    # Nor what a service's path and the rest of a stripped prefix spell.
+    for path in ("/joined/internal/users/x", "/joined/internal", "/joined/INTERNAL/x"):
+        envelope(GW.call("GET", path), 404, "NOT_FOUND")
     assert len(UPSTREAM.seen) + len(ADMIN.seen) == before
+    assert GW.call("GET", "/joined/internals").status == 200
 
 
 def test_the_upstream_gets_the_normalised_path_and_the_query_as_it_was():
