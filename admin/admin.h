@@ -163,6 +163,70 @@ enum kb_err tools_published(struct kb_cx *cx, const struct tool_filter *f,
 enum kb_err
 categories_all(struct kb_cx *cx, struct category **rows, size_t *n) KB_MUSTUSE;
 
+/* ---- feature flags
+ * ------------------------------------------------------------------ */
+
+/* One of three, by type; JSON text for readers. */
+struct flag_value {
+	const char *type; /* "bool", "string", "number" */
+	bool yes;
+	double number;
+	const char *text;
+};
+
+struct flag {
+	const char *id, *key, *type, *description;
+	const char *value; /* the default, JSON */
+	const char *created, *updated;
+};
+
+/* A flag's value for one user or for one organisation. */
+struct flag_assignment {
+	const char *id, *key;
+	const char *sub, *org; /* one of them is NULL */
+	const char *value, *updated;
+};
+
+/* What holds: the user's own value, else the organisation's, else the
+ * flag's default. */
+struct flag_resolved {
+	const char *key, *value, *source, *updated;
+};
+
+enum kb_err flags_page(struct kb_cx *cx, struct kb_page *page,
+    struct flag **rows, size_t *n) KB_MUSTUSE;
+enum kb_err
+flag_by_key(struct kb_cx *cx, const char *key, struct flag *f) KB_MUSTUSE;
+/*
+ * What changes a flag also writes the letters that tell the instances
+ * concerned, in one transaction; changes of flags come one after another, so
+ * that a letter with a higher version knows what those before it told.
+ */
+enum kb_err flag_insert(struct kb_cx *cx, const struct flag *f,
+    const struct flag_value *fallback) KB_MUSTUSE;
+/* description and fallback NULL: stay. */
+enum kb_err flag_update(struct kb_cx *cx, const char *key,
+    const char *description, const struct flag_value *fallback) KB_MUSTUSE;
+/* With its assignments. */
+enum kb_err flag_delete(struct kb_cx *cx, const char *key) KB_MUSTUSE;
+
+/* One value to be set for a user or an organisation; value.type NULL:
+ * taken away. */
+struct flag_change {
+	const char *key;
+	struct flag_value value;
+};
+/* KB_NOT_FOUND: no such flag. */
+enum kb_err flags_assign(struct kb_cx *cx, const struct flag_assignment *whose,
+    const struct flag_change *changes, size_t n) KB_MUSTUSE;
+enum kb_err flag_assignments(struct kb_cx *cx, const char *key,
+    struct kb_page *page, struct flag_assignment **rows, size_t *n) KB_MUSTUSE;
+enum kb_err flag_assignment_delete(
+    struct kb_cx *cx, const char *key, const char *id) KB_MUSTUSE;
+/* sub and org may be NULL. */
+enum kb_err flags_resolve(struct kb_cx *cx, const char *sub, const char *org,
+    struct flag_resolved **rows, size_t *n) KB_MUSTUSE;
+
 /* ---- webhooks
  * ------------------------------------------------------------------ */
 
@@ -265,6 +329,8 @@ extern const struct kb_route admin_routes[];
 extern const struct kb_option admin_options[];
 extern const struct kb_migration admin_migrations[];
 extern const struct kb_rule user_rules[], instance_rules[], health_rules[];
+extern const struct kb_rule flag_rules[], flag_patch_rules[];
+extern const struct kb_rule flag_assignment_rules[], flag_values_rules[];
 extern const struct kb_rule tenant_own_rules[], tenant_rules[];
 
 kb_handler users_get, users_put, users_tenants, users_list;
@@ -275,5 +341,8 @@ kb_handler catalog_tools, catalog_categories;
 kb_handler webhooks_stripe, webhooks_zitadel;
 kb_handler webhooks_stripe_health, webhooks_zitadel_health;
 kb_handler webhooks_list, webhooks_retry;
+kb_handler flags_list, flags_get, flags_create, flags_patch, flags_delete;
+kb_handler flags_assignments, flags_assign_one, flags_unassign;
+kb_handler flags_of_user, flags_set_for_user;
 
 #endif

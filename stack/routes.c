@@ -13,6 +13,7 @@
 
 extern const struct kb_rule stack_create_rules[], stack_patch_rules[];
 extern const struct kb_rule tenant_create_rules[], tenant_patch_rules[];
+extern const struct kb_rule flags_apply_rules[];
 
 /* clang-format off */
 #define TENANT_ROUTES(prefix) \
@@ -29,6 +30,7 @@ extern const struct kb_rule tenant_create_rules[], tenant_patch_rules[];
 	KB_POST(prefix "/v1/jobs/{id}/cancel", WRITER, jobs_cancel, .summary = "Cancel a job that has not ended", .returns = "200 The job"), \
 	KB_GET(prefix "/v1/tenant", ANYONE, tenant_current, .summary = "The tenant and your role in it", .returns = "200 The tenant"), \
 	KB_GET(prefix "/v1/tenant/usage", ANYONE, tenant_usage, .summary = "Quotas and what is used of them", .returns = "200 Usage by resource"), \
+	KB_GET(prefix "/v1/tenant/feature-flags", ANYONE, tenant_flags, .summary = "Feature flags that hold for you here", .returns = "200 Values by key"), \
 	KB_GET(prefix "/v1/tenant/members", ANYONE, tenant_members, .summary = "Members of the tenant", .returns = "200 A page of members")
 
 /*
@@ -70,6 +72,12 @@ const struct kb_route stack_routes[] = {
 	KB_DELETE("/api/internal/tenants/{slug}", KB_SERVICE("admin"),
 	    tenants_delete, .summary = "Mark a tenant deleted",
 	    .returns = "204 Deleted"),
+
+	KB_POST("/api/internal/feature-flags/apply", KB_SERVICE("admin"),
+	    flags_apply, .body = flags_apply_rules,
+	    .summary = "All feature flags of a user, an organisation, or of"
+		       " everybody",
+	    .returns = "200 How many were applied and skipped"),
 
 	TENANT_ROUTES(""),
 	TENANT_ROUTES(TENANT_SLUG),

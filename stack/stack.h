@@ -182,6 +182,31 @@ enum kb_err stack_set_status(
 enum kb_err stack_delete(struct kb_cx *cx, const char *id) KB_MUSTUSE;
 enum kb_err stacks_used(struct kb_cx *cx, int64_t *n) KB_MUSTUSE;
 
+/* ---- feature flags
+ * ------------------------------------------------------- */
+
+struct flag {
+	const char *key, *value; /* value: JSON text */
+};
+
+/* Whose flags: an organisation's (tenant_id), a user's (sub), or, with
+ * neither, the instance's defaults. */
+struct flag_level {
+	const char *tenant_id, *sub; /* "" where there is none */
+	int64_t version;
+	const char *updated;
+};
+
+/* All flags of the level, if the version is newer than what is here: *fresh.
+ */
+enum kb_err
+flags_replace(struct kb_cx *platform, const struct flag_level *level,
+    const struct flag *flags, size_t n, bool *fresh) KB_MUSTUSE;
+/* What holds for a user in a tenant: its own, else the tenant's, else the
+ * default. */
+enum kb_err flags_of(struct kb_cx *platform, const char *tenant_id,
+    const char *sub, struct flag **rows, size_t *n) KB_MUSTUSE;
+
 /* ---- jobs ---------------------------------------------------------------- */
 
 struct job {
@@ -311,7 +336,8 @@ kb_handler records_list, records_get, records_post, records_patch,
     records_delete;
 kb_handler auth_methods, auth_refresh, api_health;
 kb_handler tenants_create, tenants_get, tenants_patch, tenants_delete;
-kb_handler tenant_current, tenant_members, tenant_usage;
+kb_handler tenant_current, tenant_members, tenant_usage, tenant_flags;
+kb_handler flags_apply;
 kb_handler stacks_list, stacks_create, stacks_get, stacks_patch, stacks_delete,
     stacks_validate, stacks_spec;
 kb_handler jobs_list, jobs_get, jobs_logs, jobs_cancel;

@@ -17,7 +17,8 @@ class Admin(World):
     service = "admin"
     signed = {"POST /api/webhooks/stripe": 400, "POST /api/webhooks/zitadel": 400}
     restless = (*World.restless, "GET /api/webhooks/stripe/health", "GET /api/webhooks/zitadel/health")
-    lists = ("GET /api/internal/tenants/by-org/{orgId}", "GET /api/internal/users/{sub}/tenants")
+    odd = {"GET /api/internal/feature-flags": 400}  # ?sub= is wanted
+    lists = ("POST /api/internal/feature-flags/{sub}", "GET /api/internal/tenants/by-org/{orgId}", "GET /api/internal/users/{sub}/tenants")
 
     def __init__(self):
         wire = Wire(os.environ["KOMBI_URL"])
@@ -25,6 +26,17 @@ class Admin(World):
         answer = wire.call("POST", "/v1/tenants", {"slug": "contract", "name": "Contract"}, headers)
         assert answer.status == 201, answer
         self.instance = answer.data["instanceId"]
+        self.define(wire)
+
+    def define(self, wire):
+        """A feature flag and who has a value of it."""
+        path = "/v1/admin/feature-flags"
+        for method, target, body in (("POST", path, {"key": "contract", "type": "bool", "default": False}),
+                                     ("PUT", f"{path}/contract/assignments", {"sub": "contract-user", "value": True})):
+            answer = wire.call(method, target, body, self.user(method, org=ORG, roles="kombisphere_admin"))
+            assert answer.status in (201, 204), answer
+        headers = self.user("GET", org=ORG, roles="kombisphere_admin")
+        self.assignment = wire.call("GET", f"{path}/contract/assignments", None, headers).data[0]["id"]
 
     def good(self, method, path, permission):
         if permission["kind"] == "service":
@@ -32,9 +44,13 @@ class Admin(World):
         return self.user(method, org=ORG, roles="kombisphere_admin" if permission["kind"] == "platform" else "")
 
     def params(self, path):
-        return {"sub": "contract-user", "orgId": ORG, "slug": "contract", "id": self.instance}
+        return {"sub": "contract-user", "orgId": ORG, "slug": "contract", "key": "contract",
+                "id": self.assignment if "feature-flags" in path else self.instance}
 
     def body(self, method, path):
+        if "feature-flags" in path:
+            bodies = {"POST /v1/admin/feature-flags": {"key": "another", "type": "bool", "default": True}, "PUT": {"sub": "contract-user", "value": True}}
+            return bodies.get(f"{method} {path}") or bodies.get(method) or ({"flags": {}} if "internal" in path else {})
         bodies = {"/api/internal/users": {"sub": "contract-user"}, "/v1/admin/instances": {"region": "local", "internalEndpoint": "http://127.0.0.1:9"},
                   "/api/internal/instances/health": {"instanceId": self.instance, "timestamp": "2026-01-01T00:00:00Z", "status": "healthy"}}
         if path.endswith("/tenants") and "internal" in path + "internal" * path.startswith("/v1/admin"):

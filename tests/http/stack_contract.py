@@ -55,6 +55,8 @@ class Stack(World):
         return {"slug": SLUG, "id": self.job if "/jobs/" in path else self.stack}
 
     def body(self, method, path):
+        if path == "/api/internal/feature-flags/apply":
+            return {"flags": {}, "version": 1}
         return {"slug": "contract-2", "name": "x", "zitadelOrgId": "org-2"} if path == "/api/internal/tenants" else {}
 
 
