@@ -128,7 +128,7 @@ def a_session_is_as_good_as_the_gateway(world, stack):
     again = world.wire.call("GET", "/tenant/flow/v1/tenant", None, {"Authorization": fresh.json()["token"]})
     check("the fresh one opens", again.status == 200 and again.data["role"] == "admin", again)
     check("the page needs nobody", world.wire.call("GET", "/tenant/flow/dashboard").status == 200)
-    world.row("flow", "UPDATE users SET token_key = token_key || 'x' WHERE sso_sub = 'owner'")
+    world.row("flow", "UPDATE users SET \"tokenKey\" = \"tokenKey\" || 'x' WHERE \"ssoSub\" = 'owner'")
     for token in (session["Authorization"], fresh.json()["token"]):
         check("a new key ends all sessions", world.wire.call("GET", "/tenant/flow/v1/tenant", None, {"Authorization": token}).status == 401)
 

@@ -45,7 +45,7 @@ class StackWorld:
         return done
 
     def set_role(self, user, slug, role):
-        assert self.row(slug, "UPDATE users SET role = ? WHERE sso_sub = ?", role, user) == 1
+        assert self.row(slug, 'UPDATE users SET role = ? WHERE "ssoSub" = ?', role, user) == 1
 
     def set_status(self, slug, status):
         answer = self.as_service("admin", "PATCH", f"/api/internal/tenants/{slug}", {"status": status})
