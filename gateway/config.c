@@ -120,100 +120,6 @@ static const struct field route_fields[] = {
 	CONF_END,
 };
 
-struct upstream_reading {
-	struct upstream upstream;
-	const struct kb_yaml *healthchecks, *targets;
-	int algorithm, hash_on, hash_fallback;
-};
-
-static const char *const algorithms[] = { "round-robin", NULL };
-static const char *const hashes[] = { "none", NULL };
-
-static const struct field upstream_fields[] = {
-	ENTITY_COMMON,
-	{ .kind = FIELD_STR,
-	    .name = "name",
-	    .required = true,
-	    .offset = offsetof(struct upstream_reading, upstream) +
-		KB_OFFSET_OF(struct upstream, name, const char *) },
-	{ .kind = FIELD_STR,
-	    .name = "host_header",
-	    .offset = offsetof(struct upstream_reading, upstream) +
-		KB_OFFSET_OF(struct upstream, host_header, const char *) },
-	{ .kind = FIELD_STRS,
-	    .name = "tags",
-	    .offset = offsetof(struct upstream_reading, upstream) +
-		KB_OFFSET_OF(struct upstream, tags, struct strs) },
-	CONF_NODE(struct upstream_reading, targets),
-	CONF_NODE(struct upstream_reading, healthchecks),
-	CONF_ENUM(struct upstream_reading, algorithm, .choices = algorithms),
-	CONF_ENUM(struct upstream_reading, hash_on, .choices = hashes),
-	CONF_ENUM(struct upstream_reading, hash_fallback, .choices = hashes),
-	CONF_SKIP("slots"),
-	CONF_SKIP("hash_on_cookie_path"),
-	CONF_LATER("use_srv_name", "targets are host:port"),
-	CONF_LATER(
-	    "client_certificate", "upstreams are reached over plain HTTP"),
-	CONF_END,
-};
-
-struct target_reading {
-	const char *target;
-	int64_t weight;
-};
-
-static const struct field target_fields[] = {
-	ENTITY_COMMON,
-	CONF_STR(struct target_reading, target, .required = true),
-	CONF_INT(struct target_reading, weight, .min = 0, .max = 65535),
-	CONF_SKIP("tags"),
-	CONF_END,
-};
-
-/* Health checks are read for their form; see the notice in read_health. */
-struct health {
-	const struct kb_yaml *active, *passive, *healthy, *unhealthy, *headers;
-	int64_t threshold, timeout, concurrency, interval, successes;
-	int64_t tcp_failures, timeouts, http_failures;
-	struct ints http_statuses;
-	const char *http_path, *https_sni;
-	int type;
-	bool https_verify_certificate;
-};
-
-static const char *const health_types[] = { "http", "tcp", NULL };
-
-static const struct field health_fields[] = {
-	CONF_NODE(struct health, active),
-	CONF_NODE(struct health, passive),
-	CONF_INT(struct health, threshold, .max = 100),
-	CONF_END,
-};
-
-static const struct field health_side_fields[] = {
-	CONF_ENUM(struct health, type, .choices = health_types),
-	CONF_STR(struct health, http_path),
-	CONF_INT(struct health, timeout, .max = 65535),
-	CONF_INT(struct health, concurrency, .min = 1, .max = 2147483648),
-	CONF_INT(struct health, interval, .max = 65535),
-	CONF_NODE(struct health, healthy),
-	CONF_NODE(struct health, unhealthy),
-	CONF_NODE(struct health, headers),
-	CONF_STR(struct health, https_sni),
-	CONF_BOOL(struct health, https_verify_certificate),
-	CONF_END,
-};
-
-static const struct field health_state_fields[] = {
-	CONF_INT(struct health, interval, .max = 65535),
-	CONF_INTS(struct health, http_statuses, .min = 100, .max = 999),
-	CONF_INT(struct health, successes, .max = 255),
-	CONF_INT(struct health, tcp_failures, .max = 255),
-	CONF_INT(struct health, timeouts, .max = 255),
-	CONF_INT(struct health, http_failures, .max = 255),
-	CONF_END,
-};
-
 struct use_reading {
 	struct plugin_use use;
 	const struct kb_yaml *service, *route;
@@ -460,88 +366,13 @@ read_service(struct loading *l, const struct kb_yaml *y, void *arg)
 }
 
 static void
-read_health_side(struct loading *l, const struct kb_yaml *y)
-{
-	struct health h = { 0 };
-
-	if (y == NULL)
-		return;
-	fields_read(l->p, y, health_side_fields, &h, "healthchecks");
-	if (h.healthy)
-		fields_read(
-		    l->p, h.healthy, health_state_fields, &h, "healthy");
-	if (h.unhealthy)
-		fields_read(
-		    l->p, h.unhealthy, health_state_fields, &h, "unhealthy");
-}
-
-static void
-read_health(struct loading *l, const struct kb_yaml *y)
-{
-	struct health h = { 0 };
-
-	if (y == NULL || kb_yaml_is_null(y))
-		return;
-	fields_read(l->p, y, health_fields, &h, "healthchecks");
-	read_health_side(l, h.active);
-	read_health_side(l, h.passive);
-	notice(l->p, y->key_line,
-	    "healthchecks: targets are judged by whether they accept "
-	    "connections; probes and statuses have no effect yet");
-}
-
-static void
-read_target(struct loading *l, const struct kb_yaml *y, void *arg)
-{
-	struct upstream *u = arg;
-	struct target_reading r = { .weight = 100 };
-	struct target *t = &u->targets[u->n];
-	const char *colon;
-	uint64_t port = 8000;
-	size_t len;
-
-	fields_read(l->p, y, target_fields, &r, "target");
-	if (r.target == NULL)
-		return;
-	colon = strrchr(r.target, ':');
-	len = colon ? (size_t)(colon - r.target) : strlen(r.target);
-	if (colon != NULL && strchr(r.target, ']') > colon)
-		colon = NULL;
-	if (colon != NULL &&
-	    (!kb_parse_u64(kb_slice_of(colon + 1), &port) || port == 0 ||
-		port > 65535)) {
-		problem(
-		    l->p, y->line, "target \"%s\" has a bad port", r.target);
-		return;
-	}
-	if (!kb_http_host_ok((struct kb_slice) { r.target, len })) {
-		problem(
-		    l->p, y->line, "target \"%s\" is not host:port", r.target);
-		return;
-	}
-	t->host = kb_strndup(l->a, r.target, len);
-	t->port = (int)port;
-	t->weight = r.weight;
-	u->n++;
-}
-
-static void
 read_upstream(struct loading *l, const struct kb_yaml *y, void *arg)
 {
-	struct upstream_reading r = { 0 };
-	struct upstream *u = kb_new(l->a, struct upstream);
+	struct upstream *u = upstream_read(l->p, y);
 
 	(void)arg;
-	fields_read(l->p, y, upstream_fields, &r, "upstream");
-	*u = r.upstream;
-	u->line = y->line;
-	if (u->name == NULL)
-		return;
-	read_health(l, r.healthchecks);
-	u->targets = kb_new_array(
-	    l->a, r.targets ? r.targets->n + 1 : 1, struct target);
-	each(l, r.targets, "targets", read_target, u);
-	list_add(l->a, &l->upstreams, u);
+	if (u != NULL)
+		list_add(l->a, &l->upstreams, u);
 }
 
 static void

@@ -141,22 +141,25 @@ shares(const struct upstream *u, int64_t *out)
 	return (size_t)total;
 }
 
-/* Targets interleaved, so that equal ones take turns. */
+/* Smooth: at each place the target that is furthest behind its share. */
 static void
 make_wheel(struct kb_arena *a, struct upstream *u)
 {
-	int64_t *left = kb_new_array(a, u->n + 1, int64_t);
-	size_t total = shares(u, left);
+	int64_t *share = kb_new_array(a, u->n + 1, int64_t);
+	int64_t *behind = kb_new_array(a, u->n + 1, int64_t);
+	size_t total = shares(u, share);
 
 	u->wheel = kb_new_array(a, total + 1, size_t);
-	u->wheel_n = 0;
-	while (u->wheel_n < total) {
+	for (u->wheel_n = 0; u->wheel_n < total; u->wheel_n++) {
+		size_t next = 0;
+
 		for (size_t i = 0; i < u->n; i++) {
-			if (left[i] == 0)
-				continue;
-			left[i]--;
-			u->wheel[u->wheel_n++] = i;
+			behind[i] += share[i];
+			if (behind[i] > behind[next])
+				next = i;
 		}
+		behind[next] -= (int64_t)total;
+		u->wheel[u->wheel_n] = next;
 	}
 }
 
@@ -268,6 +271,7 @@ link_upstreams(struct linking *l)
 
 		u->index = i;
 		make_wheel(l->a, u);
+		upstream_ring(l->a, u);
 		for (size_t j = 0; j < l->s->n_services && !used; j++)
 			used = l->s->services[j]->upstream == u;
 		if (!used)

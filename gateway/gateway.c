@@ -90,15 +90,10 @@ activate(struct process *p, struct snapshot *s)
 	const struct kb_common_config *common = &p->settings->common;
 	bool keys = kb_secret_is_set(&common->service_secret);
 
-	for (size_t i = 0; i < s->n_services; i++) {
-		const struct upstream *u = s->services[i]->upstream;
-
-		for (size_t j = 0; j < u->n; j++)
-			u->targets[j].peer = resolver_peer(p->gateway.resolver,
-			    u->targets[j].host, u->targets[j].port);
-		if (!keys)
-			s->services[i]->callee_index = NO_CALLEE;
-	}
+	health_activate(&p->gateway, s);
+	prober_use(p->gateway.prober, s);
+	for (size_t i = 0; !keys && i < s->n_services; i++)
+		s->services[i]->callee_index = NO_CALLEE;
 	for (size_t i = 0; keys && i < s->n_callees; i++)
 		kb_pair_keys(&common->service_secret,
 		    &common->service_secret_next, "gateway", s->callees[i],
@@ -331,6 +326,7 @@ static void
 finish(struct process *p)
 {
 	internal_stop(p->internal);
+	prober_free(p->gateway.prober);
 	for (size_t i = 0; i < SIGNALS; i++)
 		if (p->signals[i])
 			event_free(p->signals[i]);
@@ -338,6 +334,7 @@ finish(struct process *p)
 		event_free(p->drain_look);
 	event_base_free(p->base);
 	verifiers_stop();
+	health_free(p->gateway.health);
 	resolver_free(p->gateway.resolver);
 	snapshot_unref(p->gateway.snapshot);
 	kb_tls_server_unref(p->gateway.tls);
@@ -370,10 +367,13 @@ gateway_run(
 	g->resolver = resolver_new();
 	g->loaded_ms = kb_wall_ms();
 	trust(g, a);
+	g->health = health_new(g->resolver);
 	metrics_register(g);
+	health_view_register(g);
 	p.base = event_base_new();
 	if (p.base == NULL)
 		kb_fatal("cannot make an event loop");
+	g->prober = prober_new(p.base, g->health);
 	activate(&p, g->snapshot);
 	status = serve(&p, a, command);
 	finish(&p);

@@ -101,13 +101,15 @@ void fields_read(struct problems *p, const struct kb_yaml *map,
 
 /* ---- entities of a configuration (immutable once loaded) ---------------- */
 
-struct peer; /* host and port with its present addresses, see resolver.c */
+struct seat;    /* a target's addresses and their health, see balance.h */
+struct balance; /* how an upstream chooses among its targets */
+struct checks;  /* what makes its targets healthy and unhealthy */
 
 struct target {
 	const char *host;
 	int port;
 	int64_t weight;
-	struct peer *peer;
+	struct seat *seat; /* while the file is in force */
 };
 
 struct upstream {
@@ -118,7 +120,9 @@ struct upstream {
 	size_t n;
 	size_t *wheel; /* indexes of targets, as often as their share */
 	size_t wheel_n;
-	size_t index; /* in the snapshot */
+	const struct balance *balance; /* NULL: round robin */
+	const struct checks *checks;   /* NULL: none */
+	size_t index;                  /* in the snapshot */
 	unsigned line;
 };
 

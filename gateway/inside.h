@@ -115,6 +115,10 @@ struct snapshot *config_parse(
 void config_link(struct problems *p, struct snapshot *s);
 struct snapshot *
 config_load_file(struct problems *p, const char *file, struct substitution *s);
+/* config_upstream.c: an upstream with its targets; NULL: it has no name. */
+struct upstream *upstream_read(struct problems *p, const struct kb_yaml *y);
+/* What link needs: the ring of an upstream whose targets are known. */
+void upstream_ring(struct kb_arena *a, struct upstream *u);
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s);
 const struct service *
@@ -143,7 +147,6 @@ struct peer_address {
 struct peer {
 	char *host;
 	int port;
-	size_t index;
 	bool literal;           /* an address, never looked up again */
 	atomic_uint generation; /* grows whenever the addresses change */
 	struct peer_address addresses[PEER_ADDRESSES];
@@ -154,7 +157,7 @@ struct peer {
 /* The peers of a process; they live as long as it. */
 struct resolver;
 struct resolver *resolver_new(void);
-/* Looks up on the caller's thread when the peer is new. */
+/* Main thread. Looks up when the peer is new. */
 struct peer *resolver_peer(struct resolver *r, const char *host, int port);
 /* Refreshes names in a thread of its own until resolver_free. */
 void resolver_start(struct resolver *r);
@@ -162,6 +165,8 @@ void resolver_free(struct resolver *r);
 /* Copies the present addresses; any thread. Returns how many. */
 size_t resolver_addresses(struct resolver *r, struct peer *p,
     struct peer_address out[PEER_ADDRESSES], unsigned *generation);
+
+#include "balance.h"
 
 /* ---- gateway, loops ---------------------------------------------------------
  */
@@ -183,6 +188,8 @@ struct gateway {
 	const struct gateway_config *config;
 	struct kb_arena *arena;
 	struct resolver *resolver;
+	struct health *health;
+	struct prober *prober; /* main loop */
 	struct network *trusted;
 	size_t n_trusted;
 	int port;     /* of the public listener */
@@ -206,14 +213,6 @@ struct local {
 	struct token_entry **consumers; /* likewise */
 };
 
-/* Addresses of a peer as one loop uses them. */
-struct origin_set {
-	unsigned generation;
-	size_t n, turn;
-	struct kb_origin *origins[PEER_ADDRESSES];
-	int64_t down_until_ms[PEER_ADDRESSES];
-};
-
 struct loop_plugin_slot {
 	const struct plugin *plugin;
 	void *p;
@@ -235,7 +234,7 @@ struct loop {
 	struct kb_buf head;          /* scratch: request head for upstream */
 	struct kb_buf lines;         /* scratch: response lines */
 	struct exchange *free;       /* exchanges for reuse */
-	struct origin_set **origins; /* by peer index */
+	struct origin_set **origins; /* by index of the seat */
 	size_t n_origins;
 	struct kb_token_cache *tokens[VERIFIERS_MAX];
 	struct loop_plugin_slot slots[LOOP_SLOTS];
@@ -335,8 +334,8 @@ struct exchange {
 
 	/* upstream */
 	struct kb_call *call;
-	struct origin_set *origins;
-	size_t origin_at;
+	struct picked picked;
+	uint64_t balance_key; /* for consistent hashing; 0: none */
 	bool has_body, body_ended, paused, asked, responded, tunnel;
 	bool replay_lost; /* the body cannot be sent once more */
 	struct kb_buf replay;
@@ -367,7 +366,7 @@ void held_fail(struct exchange *x, enum kb_err err);
 /* Allowed method names of a mask, "GET, POST". */
 char *method_list(struct kb_arena *a, unsigned mask);
 
-/* ---- upstream.c, balancer.c
+/* ---- upstream.c
  * ---------------------------------------------------- */
 
 /* Starts a try; the exchange goes on when the answer's head is there. */
@@ -386,15 +385,6 @@ void upstream_lines(struct exchange *x, struct kb_buf *out);
 void upstream_request_fields(struct exchange *x, struct lines *out);
 void upstream_answer_fields(struct exchange *x, struct lines *out);
 void copy_lines(struct kb_buf *out, const struct lines *lines);
-
-/* The next address for a service; NULL: none is known. */
-struct kb_origin *balancer_pick(struct loop *l, struct local *local,
-    const struct service *s, struct origin_set **set, size_t *at);
-void balancer_failed(struct origin_set *set, size_t at);
-void balancer_worked(struct origin_set *set, size_t at);
-/* True if another address than the failed ones could be tried. */
-bool balancer_has_other(
-    struct loop *l, struct local *local, const struct service *s);
 
 /* ---- verify.c
  * ---------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /*
  * The listener for operators, on the main loop and by default on loopback
- * only: /health, /ready, /status, /metrics and a description at /.
+ * only: /health, /ready, /status, /metrics, /upstreams/NAME/health and a
+ * description at /.
  */
 #include <event2/event.h>
 #include <stdlib.h>
@@ -172,7 +173,8 @@ on_request(struct kb_exchange *ex)
 			    ex, KB_METHOD, NULL, NULL, "Allow: GET, HEAD\r\n");
 		return;
 	}
-	kb_ex_fail(ex, KB_NOT_FOUND, NULL, NULL, NULL);
+	if (!health_view(ex, ((struct internal *)kb_ex_arg(ex))->gateway))
+		kb_ex_fail(ex, KB_NOT_FOUND, NULL, NULL, NULL);
 }
 
 static void

@@ -102,7 +102,17 @@ keep(struct peer *p, struct peer_address *found, size_t n)
 }
 
 static struct peer *
-add_peer(struct resolver *r, const char *host, int port)
+find_peer(const struct resolver *r, const char *host, int port)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->peers[i]->port == port &&
+		    kb_str_eq(r->peers[i]->host, host))
+			return r->peers[i];
+	return NULL;
+}
+
+static struct peer *
+new_peer(const char *host, int port)
 {
 	struct peer *p = kb_xalloc(sizeof(*p));
 	struct peer_address found[PEER_ADDRESSES] = { 0 };
@@ -112,32 +122,38 @@ add_peer(struct resolver *r, const char *host, int port)
 	memset(p, 0, sizeof(*p));
 	p->host = kb_xstrdup(host);
 	p->port = port;
-	p->index = r->n;
 	bare_host(host, name, sizeof(name));
 	p->literal = inet_pton(AF_INET, name, bytes) == 1 ||
 	    inet_pton(AF_INET6, name, bytes) == 1;
 	keep(p, found, look_up(host, port, found));
+	return p;
+}
+
+static void
+add_peer(struct resolver *r, struct peer *p)
+{
 	if (r->n == r->cap) {
 		r->cap = r->cap ? r->cap * 2 : 64;
 		r->peers = kb_xrealloc(r->peers, r->cap * sizeof(*r->peers));
 	}
 	r->peers[r->n++] = p;
-	return p;
+	pthread_cond_signal(&r->changed);
 }
 
 struct peer *
 resolver_peer(struct resolver *r, const char *host, int port)
 {
-	struct peer *p = NULL;
+	struct peer *p;
 
 	pthread_mutex_lock(&r->lock);
-	for (size_t i = 0; i < r->n && p == NULL; i++)
-		if (r->peers[i]->port == port &&
-		    kb_str_eq(r->peers[i]->host, host))
-			p = r->peers[i];
-	if (p == NULL)
-		p = add_peer(r, host, port);
-	pthread_cond_signal(&r->changed);
+	p = find_peer(r, host, port);
+	pthread_mutex_unlock(&r->lock);
+	if (p != NULL)
+		return p;
+	/* Without the lock: loops must not wait for a name. */
+	p = new_peer(host, port);
+	pthread_mutex_lock(&r->lock);
+	add_peer(r, p);
 	pthread_mutex_unlock(&r->lock);
 	return p;
 }

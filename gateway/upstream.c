@@ -66,21 +66,21 @@ start_try(struct exchange *x)
 {
 	const struct service *s = x->route->service;
 	struct loop *l = x->loop;
-	struct kb_origin *origin = balancer_pick(
-	    l, x->local, s, &x->origins, &x->origin_at);
 
-	if (origin == NULL) {
+	balancer_pick(l, x->local, s, x->balance_key, &x->picked);
+	if (x->picked.origin == NULL) {
 		exchange_fail(x, KB_UNAVAILABLE, NULL);
 		return;
 	}
 	upstream_head(x);
 	if (kb_buf_failed(&l->head)) {
+		balancer_over(&x->picked);
 		exchange_fail(x, KB_HEADERS_TOO_LARGE, NULL);
 		return;
 	}
 	x->tries++;
 	x->call = kb_call_start(&(struct kb_call_conf) {
-	    .origin = origin,
+	    .origin = x->picked.origin,
 	    .ops = &call_ops,
 	    .user = x,
 	    .method = upstream_method(x),
@@ -103,6 +103,8 @@ upstream_start(struct exchange *x)
 	*credit += x->loop->gateway->config->retry_percent;
 	if (*credit > CREDIT_MAX)
 		*credit = CREDIT_MAX;
+	if (x->route->service->upstream->balance)
+		x->balance_key = balance_key(x);
 	start_try(x);
 }
 
@@ -160,7 +162,7 @@ on_head(struct kb_call *call, const struct kb_http1_head *h, const char *bytes)
 {
 	struct exchange *x = kb_call_user(call);
 
-	balancer_worked(x->origins, x->origin_at);
+	balancer_answered(&x->picked, h->status);
 	x->upstream_ns = kb_mono_ns();
 	x->upstream_status = h->status;
 	x->answer = h;
@@ -193,6 +195,7 @@ on_done(struct kb_call *call)
 	struct exchange *x = kb_call_user(call);
 
 	x->call = NULL;
+	balancer_over(&x->picked);
 	if (x->held)
 		held_done(x);
 	else
@@ -261,7 +264,7 @@ schedule_retry(struct exchange *x)
 
 	if (ms > LONGEST_DELAY_MS)
 		ms = LONGEST_DELAY_MS;
-	if (!balancer_has_other(x->loop, x->local, x->route->service))
+	if (!balancer_has_other(x->loop, x->route->service))
 		after.tv_usec = (suseconds_t)ms * 1000;
 	if (x->has_body && !x->body_ended && !x->paused) {
 		x->paused = true;
@@ -279,8 +282,10 @@ on_fail(
 	struct exchange *x = kb_call_user(call);
 
 	x->call = NULL;
-	if (error == KB_CALL_CONNECT)
-		balancer_failed(x->origins, x->origin_at);
+	if (x->tunnel)
+		balancer_over(&x->picked);
+	else
+		balancer_failed(&x->picked, error);
 	if (x->tunnel) {
 		kb_ex_finish(x->ex);
 		return;
@@ -322,6 +327,7 @@ upstream_cancel(struct exchange *x)
 	if (x->retry_timer)
 		evtimer_del(x->retry_timer);
 	x->call = NULL;
+	balancer_over(&x->picked);
 	if (call != NULL)
 		kb_call_cancel(call);
 }
@@ -414,12 +420,12 @@ ask_begin(struct ask *a)
 	const struct service *s = a->service;
 	struct loop *l = a->loop;
 	struct timeval now = { 0 };
-	struct origin_set *set;
-	size_t at;
-	struct kb_origin *origin = balancer_pick(l, a->local, s, &set, &at);
+	struct picked picked = { 0 };
 	struct kb_buf *head = &l->head;
 
-	if (origin == NULL) {
+	balancer_pick(l, a->local, s, 0, &picked);
+	balancer_over(&picked); /* questions are short: they do not count */
+	if (picked.origin == NULL) {
 		a->later = evtimer_new(l->base, ask_without_address, a);
 		evtimer_add(a->later, &now);
 		return;
@@ -429,7 +435,7 @@ ask_begin(struct ask *a)
 	    kb_method_name(a->method), s->path, a->path, s->host_value,
 	    a->headers, a->method == KB_M_POST ? "Content-Length: 0\r\n" : "");
 	a->call = kb_call_start(&(struct kb_call_conf) {
-	    .origin = origin,
+	    .origin = picked.origin,
 	    .ops = &ask_ops,
 	    .user = a,
 	    .method = a->method,
