@@ -465,7 +465,7 @@ exchange_find_key(const struct exchange *x, struct kb_slice key)
 	const struct keys *keys = x->local->snapshot->keys;
 	unsigned char hash[KB_SHA256_SIZE];
 	unsigned char text[SALT_MAX + KEY_MAX];
-	struct key want;
+	struct key want = { .mac = { 0 } };
 	const struct key *found = NULL;
 
 	if (key.len == 0 || key.len > KEY_MAX)

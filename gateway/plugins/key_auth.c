@@ -45,10 +45,11 @@ check_names(
     struct problems *p, const struct plugin_use *use, const struct conf *c)
 {
 	struct kb_arena *a = problems_arena(p);
+	unsigned line = use->config ? use->config->line : use->line;
 
 	if (c->key_names.n == 0)
-		problem(p, use->config->line,
-		    "plugin key-auth: key_names must name a header");
+		problem(
+		    p, line, "plugin key-auth: key_names must name a header");
 	for (size_t i = 0; i < c->key_names.n; i++) {
 		char *name = kb_strdup(a, c->key_names.v[i]);
 
@@ -56,7 +57,7 @@ check_names(
 			if (*at == '_')
 				*at = '-';
 		if (!line_name_is_free(name))
-			problem(p, use->config->line,
+			problem(p, line,
 			    "plugin key-auth: key_names \"%s\" must be letters,"
 			    " digits, '-' and '_', and not one of the gateway's"
 			    " own",

@@ -31,20 +31,21 @@ static void
 load(struct problems *p, const struct plugin_use *use, void *conf)
 {
 	const struct conf *c = conf;
+	unsigned line = use->config ? use->config->line : use->line;
 
 	if (c->status_code < 200)
-		problem(p, use->config ? use->config->line : use->line,
+		problem(p, line,
 		    "plugin request-termination: status_code must be 200 to "
 		    "599");
 	if (c->message && (c->body || c->content_type))
-		problem(p, use->config->line,
+		problem(p, line,
 		    "plugin request-termination: message cannot be used with "
 		    "body or content_type");
 	if (c->content_type && !c->body && !c->echo)
-		problem(p, use->config->line,
+		problem(p, line,
 		    "plugin request-termination: content_type needs a body");
 	if (c->trigger && !line_name_is_free(c->trigger))
-		problem(p, use->config->line,
+		problem(p, line,
 		    "plugin request-termination: trigger \"%s\" must be the "
 		    "name of a header of letters, digits and '-' that is not "
 		    "the gateway's own",

@@ -427,7 +427,8 @@ static void
 check_select(struct judge *judge, const struct field *f, const char *s)
 {
 	size_t n = 1, allowed = 0;
-	const char *const *items = &s;
+	const char *const one[] = { s };
+	const char *const *items = one;
 
 	if (field_is_multi(f))
 		items = value_list(judge->arena, s, &n);
