@@ -672,6 +672,17 @@ on_writable(struct kb_exchange *ex)
 }
 
 static void
+tell_plugins(struct exchange *x)
+{
+	for (size_t i = 0; i < x->chain.n; i++) {
+		const struct plugin_use *use = x->chain.v[i];
+
+		if (use->plugin->log)
+			use->plugin->log(x, use);
+	}
+}
+
+static void
 on_end(struct kb_exchange *ex, enum kb_end end)
 {
 	struct exchange *x = kb_ex_user(ex);
@@ -683,6 +694,7 @@ on_end(struct kb_exchange *ex, enum kb_end end)
 	/* The client left before there was an answer: nginx's number. */
 	if (status == 0 || (end == KB_END_ABORTED && !kb_ex_head_sent(ex)))
 		status = 499;
+	tell_plugins(x);
 	observe(x, status);
 	exchange_give(x);
 }

@@ -23,8 +23,6 @@ enum { SIGNALS = 4, DRAIN_LOOK_MS = 20 };
 
 struct process {
 	struct gateway gateway;
-	struct settings *settings;
-	char **env;
 	struct event_base *base;
 	struct internal *internal;
 	struct event *signals[SIGNALS];
@@ -36,31 +34,31 @@ struct process {
 /* ---- configuration ---------------------------------------------------------
  */
 
-static struct gateway_defaults
-defaults_of(const struct settings *s)
+struct gateway_defaults
+gateway_defaults_of(const struct gateway *g)
 {
 	return (struct gateway_defaults) {
-		.issuer = s->config.issuer,
-		.jwks_url = s->config.jwks_url,
-		.audience = s->config.audience,
-		.development = s->common.environment == KB_ENV_DEVELOPMENT,
+		.issuer = g->config->issuer,
+		.jwks_url = g->config->jwks_url,
+		.audience = g->config->audience,
+		.development = g->common->environment == KB_ENV_DEVELOPMENT,
 	};
 }
 
 /* NULL: problems were printed on stderr. */
 static struct snapshot *
-load(const struct settings *s, char *const env[])
+load(const struct gateway *g)
 {
-	struct substitution sub = { .env = env };
+	struct substitution sub = { .env = g->env };
 	struct problems p = {
 		.arena = kb_arena_new(64 * 1024),
-		.defaults = defaults_of(s),
+		.defaults = gateway_defaults_of(g),
 	};
 	struct snapshot *snap;
 	struct kb_buf text;
 
 	verifiers_begin();
-	snap = config_load_file(&p, s->config.config_file, &sub);
+	snap = config_load_file(&p, g->config->config_file, &sub);
 	if (snap != NULL && !problems_any(&p))
 		return snap;
 	kb_buf_init(&text, 1 << 20);
@@ -72,10 +70,14 @@ load(const struct settings *s, char *const env[])
 }
 
 bool
-gateway_file_ok(const struct settings *s, char *const env[])
+gateway_file_ok(const struct settings *s, char **env)
 {
-	struct gateway g = { .common = &s->common, .config = &s->config };
-	struct snapshot *snap = load(s, env);
+	struct gateway g = {
+		.common = &s->common,
+		.config = &s->config,
+		.env = env,
+	};
+	struct snapshot *snap = load(&g);
 	bool fine = tls_load(&g);
 
 	snapshot_unref(snap);
@@ -85,13 +87,13 @@ gateway_file_ok(const struct settings *s, char *const env[])
 
 /* What a snapshot needs of the process before loops may use it. */
 static void
-activate(struct process *p, struct snapshot *s)
+activate(struct gateway *g, struct snapshot *s)
 {
-	const struct kb_common_config *common = &p->settings->common;
+	const struct kb_common_config *common = g->common;
 	bool keys = kb_secret_is_set(&common->service_secret);
 
-	health_activate(&p->gateway, s);
-	prober_use(p->gateway.prober, s);
+	health_activate(g, s);
+	prober_use(g->prober, s);
 	for (size_t i = 0; !keys && i < s->n_services; i++)
 		s->services[i]->callee_index = NO_CALLEE;
 	for (size_t i = 0; keys && i < s->n_callees; i++)
@@ -102,23 +104,28 @@ activate(struct process *p, struct snapshot *s)
 	    common->mode == KB_MODE_SELF_HOSTED);
 }
 
-static void
-reload(struct process *p)
+void
+gateway_adopt(struct gateway *g, struct snapshot *s)
 {
-	struct gateway *g = &p->gateway;
-	struct snapshot *s = load(p->settings, p->env);
-
-	if (s == NULL || !tls_load(g)) {
-		snapshot_unref(s);
-		kb_error(NULL, "configuration refused, the old one stays",
-		    KB_S("file", p->settings->config.config_file));
-		return;
-	}
-	activate(p, s);
+	activate(g, s);
 	loops_publish(g, s);
 	snapshot_unref(g->snapshot);
 	g->snapshot = s;
 	g->loaded_ms = kb_wall_ms();
+}
+
+static void
+reload(struct gateway *g)
+{
+	struct snapshot *s = load(g);
+
+	if (s == NULL || !tls_load(g)) {
+		snapshot_unref(s);
+		kb_error(NULL, "configuration refused, the old one stays",
+		    KB_S("file", g->config->config_file));
+		return;
+	}
+	gateway_adopt(g, s);
 	kb_info(NULL, "configuration loaded", KB_N("services", s->n_services),
 	    KB_N("routes", s->n_routes), KB_S("hash", s->hash));
 }
@@ -158,7 +165,7 @@ on_signal(evutil_socket_t number, short what, void *arg)
 
 	(void)what;
 	if (number == SIGHUP)
-		reload(p);
+		reload(&p->gateway);
 	else if (number != SIGCHLD)
 		stop(p);
 	else if (p->child > 0 &&
@@ -203,10 +210,10 @@ with_addresses(struct process *p, struct kb_arena *a)
 	size_t n = 0;
 	char **env;
 
-	while (p->env[n] != NULL)
+	while (p->gateway.env[n] != NULL)
 		n++;
 	env = kb_new_array(a, n + 5, char *);
-	memcpy(env, p->env, n * sizeof(*env));
+	memcpy(env, p->gateway.env, n * sizeof(*env));
 	env[n++] = kb_sprintf(
 	    a, "KOMBI_URL=http://127.0.0.1:%d", p->gateway.port);
 	env[n++] = kb_sprintf(a, "KOMBI_ADMIN_URL=http://127.0.0.1:%d",
@@ -345,10 +352,9 @@ gateway_run(
     struct settings *s, struct kb_arena *a, char **env, const char *command)
 {
 	struct process p = {
-		.settings = s,
-		.env = env,
 		.gateway = { .common = &s->common,
 		    .config = &s->config,
+		    .env = env,
 		    .arena = a },
 	};
 	struct gateway *g = &p.gateway;
@@ -359,7 +365,7 @@ gateway_run(
 	draw_secret(s);
 	raise_descriptors();
 	g->port = (int)s->common.port;
-	g->snapshot = load(s, env);
+	g->snapshot = load(g);
 	if (g->snapshot == NULL || !tls_load(g)) {
 		snapshot_unref(g->snapshot);
 		return 1;
@@ -374,7 +380,7 @@ gateway_run(
 	if (p.base == NULL)
 		kb_fatal("cannot make an event loop");
 	g->prober = prober_new(p.base, g->health);
-	activate(&p, g->snapshot);
+	activate(g, g->snapshot);
 	status = serve(&p, a, command);
 	finish(&p);
 	return status;

@@ -231,6 +231,8 @@ struct plugin {
 	    struct exchange *x, const struct plugin_use *use);
 	/* Header lines of the answer, also of errors. */
 	void (*response)(struct exchange *x, const struct plugin_use *use);
+	/* The exchange is over: to count and to tell. Must not change it. */
+	void (*log)(struct exchange *x, const struct plugin_use *use);
 	bool authenticates; /* routes with it forward no Authorization */
 	const char *help;
 };
@@ -451,6 +453,26 @@ char *exchange_service_token(struct exchange *x, const struct service *service);
 /* Memory of a plugin for one loop: made at first use, freed with the loop. */
 void *loop_slot(struct loop *l, const struct plugin *plugin,
     void *(*make)(struct loop *l), void (*drop)(void *p));
+
+/* ---- Redis (redis.c) ------------------------------------------------------
+ */
+
+struct kb_redis;
+
+/* Where; equal ones share a client. Zero and NULL: the defaults. */
+struct redis_conf {
+	const char *host; /* NULL: none here */
+	int64_t port;
+	const char *username, *password;
+	int64_t database, timeout_ms;
+};
+
+/*
+ * The client of this loop for that server, made at first use; `conf` NULL:
+ * the one that the options of the process name. NULL: there is none. It
+ * belongs to the loop's thread and ends with the loop.
+ */
+struct kb_redis *loop_redis(struct loop *l, const struct redis_conf *conf);
 
 /* ---- verifying tokens (verify.c) ------------------------------------------
  */

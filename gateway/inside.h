@@ -17,6 +17,7 @@
 #include <kombi/pool.h>
 #include <kombi/tls.h>
 
+#include "document.h"
 #include "gateway.h"
 
 /* ---- problems ------------------------------------------------------------ */
@@ -84,6 +85,7 @@ bool path_is_denied(struct kb_slice path);
 struct snapshot {
 	struct kb_arena *arena;
 	atomic_uint refs;
+	const struct document *document; /* what it was made of */
 	char hash[33]; /* of the file's text and what was put into it */
 	struct service **services;
 	size_t n_services;
@@ -186,6 +188,7 @@ struct gateway_config {
 struct gateway {
 	const struct kb_common_config *common;
 	const struct gateway_config *config;
+	char **env;
 	struct kb_arena *arena;
 	struct resolver *resolver;
 	struct health *health;
@@ -478,8 +481,15 @@ bool settings_load(struct settings *s, struct kb_arena *a, char *const env[],
  */
 int gateway_run(
     struct settings *s, struct kb_arena *a, char **env, const char *command);
+/*
+ * Main thread: takes a snapshot into use everywhere. Takes over the
+ * reference. It was loaded after verifiers_begin() and has no problems.
+ */
+void gateway_adopt(struct gateway *g, struct snapshot *s);
+/* What stands in for what a plugin's config leaves out. */
+struct gateway_defaults gateway_defaults_of(const struct gateway *g);
 /* Reads the file as it would be served; problems on stderr. */
-bool gateway_file_ok(const struct settings *s, char *const env[]);
+bool gateway_file_ok(const struct settings *s, char **env);
 
 /* `gateway check [--allow-unset] FILE`: exit status. */
 int config_check(int argc, char *argv[], char *const env[]);
