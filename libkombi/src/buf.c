@@ -52,7 +52,7 @@ buf_grow(struct kb_buf *b, size_t need)
 }
 
 char *
-kb_buf_reserve(struct kb_buf *b, size_t len)
+kb_buf_reserve_more(struct kb_buf *b, size_t len)
 {
 	if (b->failed || len > b->max - b->len)
 		return NULL;
@@ -69,42 +69,17 @@ kb_buf_commit(struct kb_buf *b, size_t len)
 	b->ptr[b->len] = '\0';
 }
 
-void
-kb_buf_add(struct kb_buf *b, const void *data, size_t len)
-{
-	char *p;
-
-	if (len == 0)
-		return;
-	p = kb_buf_reserve(b, len);
-	if (!p) {
-		b->failed = true;
-		return;
-	}
-	memcpy(p, data, len);
-	b->len += len;
-	p[len] = '\0';
-}
-
-void
-kb_buf_addc(struct kb_buf *b, char c)
-{
-	char *p = kb_buf_reserve(b, 1);
-
-	if (!p) {
-		b->failed = true;
-		return;
-	}
-	p[0] = c;
-	p[1] = '\0';
-	b->len++;
-}
-
-void
-kb_buf_adds(struct kb_buf *b, const char *s)
-{
-	kb_buf_add(b, s, strlen(s));
-}
+/* "00" to "99": halves the divisions. */
+static const char pairs[] = "00010203040506070809"
+			    "10111213141516171819"
+			    "20212223242526272829"
+			    "30313233343536373839"
+			    "40414243444546474849"
+			    "50515253545556575859"
+			    "60616263646566676869"
+			    "70717273747576777879"
+			    "80818283848586878889"
+			    "90919293949596979899";
 
 void
 kb_buf_addu(struct kb_buf *b, uint64_t n)
@@ -112,10 +87,16 @@ kb_buf_addu(struct kb_buf *b, uint64_t n)
 	char digits[20];
 	size_t i = sizeof(digits);
 
-	do {
-		digits[--i] = (char)('0' + n % 10);
-		n /= 10;
-	} while (n);
+	for (; n >= 100; n /= 100) {
+		i -= 2;
+		memcpy(digits + i, pairs + n % 100 * 2, 2);
+	}
+	if (n >= 10) {
+		i -= 2;
+		memcpy(digits + i, pairs + n * 2, 2);
+	} else {
+		digits[--i] = (char)('0' + n);
+	}
 	kb_buf_add(b, digits + i, sizeof(digits) - i);
 }
 

@@ -97,19 +97,44 @@ kb_ex_peer(const struct kb_exchange *ex)
 	return peer;
 }
 
+/* "192.0.2.1": inet_ntop goes through printf, which every request would pay.
+ */
+static void
+ipv4_text(const unsigned char bytes[4], char *out)
+{
+	for (int i = 0; i < 4; i++) {
+		unsigned n = bytes[i];
+
+		if (n >= 100)
+			*out++ = (char)('0' + n / 100);
+		if (n >= 10)
+			*out++ = (char)('0' + n / 10 % 10);
+		*out++ = (char)('0' + n % 10);
+		*out++ = i < 3 ? '.' : '\0';
+	}
+}
+
 const char *
 kb_ex_peer_text(const struct kb_exchange *ex)
 {
 	struct kb_exchange *mine = own(ex);
-	const void *address = ex->conn->peer.any.sa_family == AF_INET6
-	    ? (const void *)&ex->conn->peer.in6.sin6_addr
-	    : (const void *)&ex->conn->peer.in.sin_addr;
+	char *text = mine->peer_text;
+	unsigned char bytes[4];
 
-	if (mine->peer_text[0] == '\0' &&
-	    inet_ntop(ex->conn->peer.any.sa_family, address, mine->peer_text,
-		KB_PEER_SIZE) == NULL)
-		memcpy(mine->peer_text, "unknown", sizeof("unknown"));
-	return mine->peer_text;
+	if (text[0] != '\0')
+		return text;
+	switch (ex->conn->peer.any.sa_family) {
+	case AF_INET:
+		memcpy(bytes, &ex->conn->peer.in.sin_addr, sizeof(bytes));
+		ipv4_text(bytes, text);
+		break;
+	case AF_INET6:
+		inet_ntop(AF_INET6, &ex->conn->peer.in6.sin6_addr, text,
+		    KB_PEER_SIZE);
+		break;
+	default: memcpy(text, "unknown", sizeof("unknown"));
+	}
+	return text;
 }
 
 const char *

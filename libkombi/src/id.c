@@ -56,19 +56,20 @@ char *
 kb_id_new(struct kb_arena *a, const char *prefix)
 {
 	static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
-	bool joined = !prefix || !*prefix || kb_str_ends(prefix, "_");
-	const char *front = kb_sprintf(
-	    a, "%s%s", prefix ? prefix : "", joined ? "" : "_");
-	size_t len = strlen(front);
-	char *out = kb_arena_alloc(a, len + 27), *p = out + len;
+	size_t len = prefix ? strlen(prefix) : 0;
+	bool joined = len == 0 || prefix[len - 1] == '_';
+	char *out = kb_arena_alloc(a, len + 28), *p = out;
 	unsigned char id[16];
 	unsigned bits = 0;
 	int i, have = 2; /* 128 bits are 26 digits of 5 with 2 zero in front */
 	size_t next = 0;
 
 	next_id(id);
-	for (i = 0; front[i]; i++)
-		out[i] = front[i];
+	if (len)
+		memcpy(p, prefix, len);
+	p += len;
+	if (!joined)
+		*p++ = '_';
 	for (i = 0; i < 26; i++) {
 		if (have < 5) {
 			bits = (bits << 8 | id[next++]) & 0xfff;

@@ -117,11 +117,11 @@ uint64_t kb_issuer_generation(struct kb_issuer *i);
 
 /*
  * Bounded map from whole token to a user's value, one a thread. Found by
- * SipHash and full compare; an entry lives until min(exp, 60 s) or until the
- * generation changes. Negative entries are kept 10 s, in a table of their own
- * (a quarter of the size), so that a flood of them evicts no good one. Tokens
- * take at most 1 KiB × entries. A value stays valid until the next call on
- * the cache: copy it, or keep a reference of your own.
+ * SipHash of their end and full compare; an entry lives until min(exp, 60 s) or
+ * until the generation changes. Negative entries are kept 10 s, in a table of
+ * their own (a quarter of the size), so that a flood of them evicts no good
+ * one. Tokens take at most 1 KiB × entries. A value stays valid until the next
+ * call on the cache: copy it, or keep a reference of your own.
  */
 struct kb_token_cache;
 
