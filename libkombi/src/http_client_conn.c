@@ -87,7 +87,7 @@ patience(const struct conn *c)
 void
 kb_conn_touch(struct conn *c)
 {
-	int64_t ms = patience(c), now = kb_mono_ms();
+	int64_t ms = patience(c), now = kb_mono_coarse_ms();
 	int64_t at = ms > 0 ? now + ms : 0;
 	int64_t total = c->call->phase == CALL_TUNNEL ? 0 : c->call->total_at;
 
@@ -101,7 +101,7 @@ static void
 on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct conn *c = arg;
-	int64_t now = kb_mono_ms();
+	int64_t now = kb_mono_coarse_ms();
 
 	(void)fd;
 	(void)what;
@@ -424,7 +424,7 @@ kb_conn_keep(struct conn *c)
 	struct kb_origin *o = c->origin;
 	const struct kb_client_conf *conf = &o->client->conf;
 
-	int64_t now = kb_mono_ms();
+	int64_t now = kb_mono_coarse_ms();
 
 	detach(c);
 	event_del(&c->writable); /* may be due for the call that is over */

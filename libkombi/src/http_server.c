@@ -112,7 +112,7 @@ kb_conn_wait(struct kb_conn *c, enum kb_wait wait)
 	wait_remove(c);
 	if (wait == KB_WAIT_NOTHING)
 		return;
-	now = kb_mono_ms();
+	now = kb_mono_coarse_ms();
 	c->wait = (uint8_t)wait;
 	c->due_ms = now + wait_ms(s, wait);
 	c->wait_next = NULL;
@@ -129,7 +129,7 @@ static void
 on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct kb_server *s = arg;
-	int64_t now = kb_mono_ms(), next = INT64_MAX;
+	int64_t now = kb_mono_coarse_ms(), next = INT64_MAX;
 
 	(void)fd;
 	(void)what;

@@ -677,7 +677,7 @@ static void
 tick(struct kb_conn *c)
 {
 	struct kb_exchange *ex = c->ex;
-	int64_t now = kb_mono_ms();
+	int64_t now = kb_mono_coarse_ms();
 	const char *why = body_fault(ex, now);
 
 	if (kb_ex_pending(ex) > 0 &&

@@ -76,7 +76,7 @@ reason(int status)
 static void
 note_progress(struct kb_exchange *ex)
 {
-	ex->progress_ms = kb_mono_ms();
+	ex->progress_ms = kb_mono_coarse_ms();
 }
 
 static void
@@ -405,7 +405,7 @@ kb_ex_continue(struct kb_exchange *ex)
 	if (!ex->wants_continue)
 		return;
 	ex->wants_continue = false;
-	ex->body_began_ms = kb_mono_ms();
+	ex->body_began_ms = kb_mono_coarse_ms();
 	kb_ex_interim(ex, 100, "", 0);
 }
 
@@ -454,7 +454,7 @@ kb_ex_pause(struct kb_exchange *ex)
 	if (ex->paused || is_void(ex))
 		return;
 	ex->paused = true;
-	ex->paused_at_ms = kb_mono_ms();
+	ex->paused_at_ms = kb_mono_coarse_ms();
 	kb_ex_due(ex);
 }
 
@@ -465,7 +465,7 @@ kb_ex_resume(struct kb_exchange *ex)
 		return;
 	ex->paused = false;
 	/* The time of a pause is not the client's. */
-	ex->body_began_ms += kb_mono_ms() - ex->paused_at_ms;
+	ex->body_began_ms += kb_mono_coarse_ms() - ex->paused_at_ms;
 	kb_ex_due(ex);
 }
 

@@ -32,6 +32,12 @@ kb_mono_ms(void)
 }
 
 int64_t
+kb_mono_coarse_ms(void)
+{
+	return clock_ns(CLOCK_MONOTONIC_COARSE) / 1000000 + shift_ms;
+}
+
+int64_t
 kb_wall_ms(void)
 {
 	return clock_ns(CLOCK_REALTIME) / 1000000 + shift_ms;

@@ -136,7 +136,7 @@ find_live(struct kb_token_cache *c, struct table *t, uint64_t hash,
 
 	if (!e)
 		return NULL;
-	if (e->generation != generation || kb_mono_ms() >= e->until_ms) {
+	if (e->generation != generation || kb_mono_coarse_ms() >= e->until_ms) {
 		evict(c, t, (uint32_t)(e - t->entries));
 		return NULL;
 	}
@@ -239,7 +239,7 @@ kb_token_cache_put(struct kb_token_cache *c, const char *token, size_t len,
 	e->len = (uint32_t)len;
 	e->hash = hash;
 	e->generation = generation;
-	e->until_ms = kb_mono_ms() +
+	e->until_ms = kb_mono_coarse_ms() +
 	    (value ? life_ms(expires_s) : REFUSED_LIFE_MS);
 	e->value = value;
 	e->next = t->heads[hash & t->mask];
