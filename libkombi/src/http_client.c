@@ -224,7 +224,8 @@ kb_call_start(const struct kb_call_conf *conf)
 	call->ended = conf->body_length == 0;
 	call->body_left = conf->body_length;
 	if (conf->total_ms > 0)
-		call->total_at = kb_mono_coarse_ms() + conf->total_ms;
+		call->total_at = kb_mono_coarse_ms() + KB_COARSE_MS +
+		    conf->total_ms;
 	kb_buf_add(&call->out, conf->head, conf->head_len);
 	kb_conn_begin(call, false);
 	return call;

@@ -88,7 +88,7 @@ void
 kb_conn_touch(struct conn *c)
 {
 	int64_t ms = patience(c), now = kb_mono_coarse_ms();
-	int64_t at = ms > 0 ? now + ms : 0;
+	int64_t at = ms > 0 ? now + KB_COARSE_MS + ms : 0;
 	int64_t total = c->call->phase == CALL_TUNNEL ? 0 : c->call->total_at;
 
 	if (total && (at == 0 || total < at))

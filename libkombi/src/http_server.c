@@ -114,7 +114,7 @@ kb_conn_wait(struct kb_conn *c, enum kb_wait wait)
 		return;
 	now = kb_mono_coarse_ms();
 	c->wait = (uint8_t)wait;
-	c->due_ms = now + wait_ms(s, wait);
+	c->due_ms = now + KB_COARSE_MS + wait_ms(s, wait);
 	c->wait_next = NULL;
 	c->wait_prev = s->waits[wait].last;
 	if (c->wait_prev != NULL)

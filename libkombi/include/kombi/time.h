@@ -12,8 +12,10 @@
 int64_t kb_mono_ms(void);
 int64_t kb_mono_ns(void);
 /* kb_mono_ms as of the kernel's last tick, so up to 10 ms ago, for a fifth of
- * its cost: for deadlines on hot paths. Never compare it with the others. */
+ * its cost: for deadlines on hot paths, which add KB_COARSE_MS so that they
+ * are never early. Never compare it with the others. */
 int64_t kb_mono_coarse_ms(void);
+enum { KB_COARSE_MS = 10 };
 
 /* Wall clock: unix seconds and milliseconds. */
 int64_t kb_wall_s(void);
