@@ -61,14 +61,6 @@ kb_buf_reserve_more(struct kb_buf *b, size_t len)
 	return b->ptr + b->len;
 }
 
-void
-kb_buf_commit(struct kb_buf *b, size_t len)
-{
-	assert(len < b->cap - b->len);
-	b->len += len;
-	b->ptr[b->len] = '\0';
-}
-
 /* "00" to "99": halves the divisions. */
 static const char pairs[] = "00010203040506070809"
 			    "10111213141516171819"

@@ -6,6 +6,7 @@
 #ifndef KOMBI_BUF_H
 #define KOMBI_BUF_H
 
+#include <assert.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -35,7 +36,7 @@ void kb_buf_addf(struct kb_buf *b, const char *fmt, ...) KB_PRINTF(2, 3);
  * is no failure yet: who reads from a socket stops reading). */
 static inline char *kb_buf_reserve(struct kb_buf *b, size_t len);
 /* After writing into reserved room. */
-void kb_buf_commit(struct kb_buf *b, size_t len);
+static inline void kb_buf_commit(struct kb_buf *b, size_t len);
 
 /* Drops n bytes from the front; memory is kept until kb_buf_free(). */
 void kb_buf_consume(struct kb_buf *b, size_t n);
@@ -61,6 +62,14 @@ kb_buf_reserve(struct kb_buf *b, size_t len)
 	if (len < b->cap - b->len && len <= b->max - b->len && !b->failed)
 		return b->ptr + b->len;
 	return kb_buf_reserve_more(b, len);
+}
+
+static inline void
+kb_buf_commit(struct kb_buf *b, size_t len)
+{
+	assert(len < b->cap - b->len);
+	b->len += len;
+	b->ptr[b->len] = '\0';
 }
 
 static inline void
