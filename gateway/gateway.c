@@ -1,11 +1,10 @@
 /*
  * The gateway as a process: loads the configuration, starts the loops, takes
  * signals on the main thread, loads anew at SIGHUP (all or nothing), drains
- * at SIGTERM.
+ * at SIGTERM, gives way to a new process at SIGUSR2.
  */
 #include <event2/event.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,18 +16,15 @@
 #include <kombi/str.h>
 #include <kombi/time.h>
 
-#include "inside.h"
+#include "process.h"
 
-enum { SIGNALS = 4, DRAIN_LOOK_MS = 20 };
-
-struct process {
-	struct gateway gateway;
-	struct event_base *base;
-	struct internal *internal;
-	struct event *signals[SIGNALS];
-	struct event *drain_look;
-	pid_t child;
-	int status;
+enum {
+	DRAIN_LOOK_MS = 20,
+	KEYS_LOOK_MS = 5,
+	/* How long connections without a request are spared: little at the
+	 * end; at an upgrade long, since nobody waits for us. */
+	END_IDLE_MS = 500,
+	UPGRADE_IDLE_MS = 5000,
 };
 
 /* ---- configuration ---------------------------------------------------------
@@ -130,8 +126,15 @@ reload(struct gateway *g)
 	    KB_N("routes", s->n_routes), KB_S("hash", s->hash));
 }
 
-/* ---- signals, end
- * ------------------------------------------------------------ */
+/* ---- the end ---------------------------------------------------------------
+ */
+
+static struct timeval
+timeval_of(int64_t ms)
+{
+	return (struct timeval) { .tv_sec = (time_t)(ms / 1000),
+		.tv_usec = (suseconds_t)(ms % 1000) * 1000 };
+}
 
 static void
 look_drained(evutil_socket_t fd, short what, void *arg)
@@ -140,53 +143,129 @@ look_drained(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (loops_drained(&p->gateway))
+	if (loops_drained(&p->gateway) && !successor_is_guarded(p))
 		event_base_loopbreak(p->base);
 }
 
 static void
-stop(struct process *p)
+drain(struct process *p, int64_t ms, int64_t idle_ms)
 {
-	struct timeval every = { .tv_usec = DRAIN_LOOK_MS * 1000 };
+	struct timeval every = timeval_of(DRAIN_LOOK_MS);
 
-	if (p->gateway.draining)
-		return;
-	p->gateway.draining = true;
-	kb_info(NULL, "draining");
-	loops_drain(&p->gateway);
+	evtimer_del(p->drain_delay);
+	loops_drain(&p->gateway, ms, idle_ms);
 	event_add(p->drain_look, &every);
+}
+
+static void
+on_drain_delay(evutil_socket_t fd, short what, void *arg)
+{
+	struct process *p = arg;
+
+	(void)fd;
+	(void)what;
+	drain(p, p->gateway.common->drain_ms, END_IDLE_MS);
+}
+
+/* Load balancers look at /ready, which says no from here on. */
+static void
+stop_first(struct process *p)
+{
+	struct timeval delay = timeval_of(p->gateway.config->drain_delay_ms);
+
+	kb_info(NULL, "draining",
+	    KB_N("delayMs", p->gateway.config->drain_delay_ms),
+	    KB_N("limitMs", p->gateway.common->drain_ms));
+	notify_supervisor("STOPPING=1");
+	if (p->successor.pid > 0 && !p->successor.up)
+		kill(p->successor.pid, SIGTERM);
+	p->gateway.draining = true;
+	evtimer_add(p->drain_delay, &delay);
+}
+
+void
+process_stop(struct process *p)
+{
+	bool again = p->ending;
+
+	p->ending = true;
+	if (successor_is_guarded(p))
+		kill(p->successor.pid, SIGTERM);
+	if (again) {
+		kb_warn(NULL, "ending at once");
+		drain(p, 0, 0);
+	} else if (!p->gateway.draining)
+		stop_first(p);
+}
+
+void
+process_give_way(struct process *p)
+{
+	p->gateway.draining = true;
+	internal_drain(p->internal, UPGRADE_IDLE_MS);
+	drain(p, p->gateway.common->drain_ms, UPGRADE_IDLE_MS);
+}
+
+/* ---- signals ---------------------------------------------------------------
+ */
+
+static void
+on_reload(evutil_socket_t fd, short what, void *arg)
+{
+	struct process *p = arg;
+
+	(void)fd;
+	(void)what;
+	p->successor.reload = true;
+	reload(&p->gateway);
+}
+
+static void
+reap(struct process *p)
+{
+	int status;
+
+	if (p->child > 0 && waitpid(p->child, &status, WNOHANG) == p->child) {
+		p->status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+		p->child = 0;
+		process_stop(p);
+	}
+	(void)successor_reap(p);
 }
 
 static void
 on_signal(evutil_socket_t number, short what, void *arg)
 {
 	struct process *p = arg;
-	int status;
 
 	(void)what;
-	if (number == SIGHUP)
-		reload(&p->gateway);
-	else if (number != SIGCHLD)
-		stop(p);
-	else if (p->child > 0 &&
-	    waitpid(p->child, &status, WNOHANG) == p->child) {
-		p->status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-		p->child = 0;
-		stop(p);
+	switch (number) {
+	case SIGCHLD: reap(p); break;
+	case SIGHUP:
+	case SIGUSR2:
+		if (successor_is_guarded(p))
+			kill(p->successor.pid, number);
+		else if (number == SIGUSR2)
+			successor_start(p);
+		else /* as many as came at once are one */
+			event_active(p->reload, EV_TIMEOUT, 0);
+		break;
+	default: process_stop(p);
 	}
 }
 
 static void
 watch_signals(struct process *p)
 {
-	static const int numbers[SIGNALS] = { SIGTERM, SIGINT, SIGHUP,
+	static const int numbers[SIGNALS] = { SIGTERM, SIGINT, SIGHUP, SIGUSR2,
 		SIGCHLD };
 
-	signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; i < SIGNALS; i++) {
 		p->signals[i] = evsignal_new(p->base, numbers[i], on_signal, p);
 		event_add(p->signals[i], NULL);
 	}
+	p->reload = event_new(p->base, -1, 0, on_reload, p);
+	p->drain_delay = evtimer_new(p->base, on_drain_delay, p);
 	p->drain_look = event_new(p->base, -1, EV_PERSIST, look_drained, p);
 }
 
@@ -201,56 +280,8 @@ raise_descriptors(void)
 	}
 }
 
-/* ---- captive
- * --------------------------------------------------------------------- */
-
-static char **
-with_addresses(struct process *p, struct kb_arena *a)
-{
-	size_t n = 0;
-	char **env;
-
-	while (p->gateway.env[n] != NULL)
-		n++;
-	env = kb_new_array(a, n + 5, char *);
-	memcpy(env, p->gateway.env, n * sizeof(*env));
-	env[n++] = kb_sprintf(
-	    a, "KOMBI_URL=http://127.0.0.1:%d", p->gateway.port);
-	env[n++] = kb_sprintf(a, "KOMBI_ADMIN_URL=http://127.0.0.1:%d",
-	    internal_port(p->internal));
-	if (p->gateway.tls != NULL)
-		env[n++] = kb_sprintf(a, "KOMBI_TLS_URL=https://127.0.0.1:%d",
-		    p->gateway.tls_port);
-	return env;
-}
-
-static bool
-spawn(struct process *p, struct kb_arena *a, const char *command)
-{
-	struct kb_slice rest = kb_slice_of(command), word;
-	char **argv = kb_new_array(a, rest.len / 2 + 2, char *);
-	posix_spawnattr_t attr;
-	sigset_t pipe;
-	size_t n = 0;
-	int rc;
-
-	while (kb_slice_next(&rest, ' ', &word))
-		if (word.len)
-			argv[n++] = kb_slice_dup(a, word);
-	if (n == 0)
-		return false;
-	sigemptyset(&pipe);
-	sigaddset(&pipe, SIGPIPE);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setsigdefault(&attr, &pipe);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
-	rc = posix_spawnp(
-	    &p->child, argv[0], NULL, &attr, argv, with_addresses(p, a));
-	posix_spawnattr_destroy(&attr);
-	if (rc != 0)
-		fprintf(stderr, "gateway: %s: %s\n", argv[0], strerror(rc));
-	return rc == 0;
-}
+/* ---- running
+ * ------------------------------------------------------------------------ */
 
 /* In development a missing secret is drawn: proofs are then made as always. */
 static void
@@ -267,19 +298,6 @@ draw_secret(struct settings *s)
 }
 
 static void
-make_captive(struct settings *s)
-{
-	s->common.port = 0;
-	s->common.listen = "127.0.0.1";
-	s->config.admin_listen = "127.0.0.1:0";
-	if (s->config.tls_cert != NULL)
-		s->config.tls_listen = "127.0.0.1:0";
-}
-
-/* ---- running
- * ------------------------------------------------------------------------ */
-
-static void
 trust(struct gateway *g, struct kb_arena *a)
 {
 	const char *const *list = g->config->trusted;
@@ -293,6 +311,29 @@ trust(struct gateway *g, struct kb_arena *a)
 			g->n_trusted++;
 }
 
+/*
+ * Who is handed the sockets must not accept before it can serve: the keys of
+ * the issuers are there first. The process before ends the wait with us.
+ */
+static bool
+wait_for_keys(const struct process *p)
+{
+	const struct gateway *g = &p->gateway;
+	struct timeval pause = timeval_of(KEYS_LOOK_MS);
+	int64_t end = kb_mono_ms() + g->config->upgrade_ms * 3 / 4;
+
+	while (!verifiers_ready()) {
+		if (kb_mono_ms() > end) {
+			sockets_tell(
+			    g->sockets, "the keys of an issuer cannot be had");
+			return false;
+		}
+		event_base_loopexit(p->base, &pause);
+		event_base_dispatch(p->base);
+	}
+	return true;
+}
+
 static bool
 start(struct process *p, const char **why)
 {
@@ -301,44 +342,70 @@ start(struct process *p, const char **why)
 	watch_signals(p);
 	resolver_start(g->resolver);
 	p->internal = internal_start(g, p->base, why);
-	if (p->internal == NULL)
+	if (p->internal == NULL || !tls_prepare(g, why) || !loops_start(g, why))
 		return false;
-	return tls_prepare(g, why) && loops_start(g, why);
+	sockets_close_rest(g->sockets);
+	return true;
 }
 
-static int
-serve(struct process *p, struct kb_arena *a, const char *command)
+static void
+started(struct process *p, struct kb_arena *a, bool successor)
 {
 	struct gateway *g = &p->gateway;
-	const char *why = "";
+	const char *command = p->launch->command;
 
-	if (!start(p, &why)) {
-		fprintf(stderr, "gateway: cannot listen: %s\n", why);
-		return 1;
-	}
 	kb_info(NULL, "listening", KB_S("address", g->common->listen),
 	    KB_N("port", g->port), KB_N("tlsPort", g->tls_port),
 	    KB_N("adminPort", internal_port(p->internal)),
-	    KB_N("workers", g->n_loops), KB_N("routes", g->snapshot->n_routes));
-	if (command != NULL && !spawn(p, a, command)) {
+	    KB_N("workers", g->n_loops), KB_N("routes", g->snapshot->n_routes),
+	    KB_N("pid", getpid()));
+	(void)pid_file_write(g->config->pid_file);
+	sockets_tell(g->sockets, NULL);
+	notify_supervisor("READY=1");
+	if (command == NULL || successor)
+		return;
+	if (!captive_spawn(p, a, command)) {
 		p->status = 1;
-		stop(p);
+		process_stop(p);
 	}
+}
+
+static int
+serve(struct process *p, struct kb_arena *a)
+{
+	struct gateway *g = &p->gateway;
+	bool successor = sockets_are_handed_over(g->sockets);
+	const char *why = "";
+
+	if (successor && !wait_for_keys(p))
+		return 1;
+	if (!start(p, &why)) {
+		sockets_tell(g->sockets, why);
+		fprintf(stderr, "gateway: cannot listen: %s\n", why);
+		return 1;
+	}
+	started(p, a, successor);
 	event_base_dispatch(p->base);
 	loops_join(g);
+	pid_file_remove(g->config->pid_file);
 	return p->status;
 }
 
 static void
 finish(struct process *p)
 {
+	struct event *const others[] = { p->reload, p->drain_delay,
+		p->drain_look };
+
 	internal_stop(p->internal);
 	prober_free(p->gateway.prober);
+	successor_free(p);
 	for (size_t i = 0; i < SIGNALS; i++)
 		if (p->signals[i])
 			event_free(p->signals[i]);
-	if (p->drain_look)
-		event_free(p->drain_look);
+	for (size_t i = 0; i < KB_COUNT(others); i++)
+		if (others[i])
+			event_free(others[i]);
 	event_base_free(p->base);
 	verifiers_stop();
 	health_free(p->gateway.health);
@@ -347,41 +414,56 @@ finish(struct process *p)
 	kb_tls_server_unref(p->gateway.tls);
 }
 
-int
-gateway_run(
-    struct settings *s, struct kb_arena *a, char **env, const char *command)
+/* Options and file are good: what needs them is made. */
+static void
+assemble(struct process *p, struct kb_arena *a)
 {
-	struct process p = {
-		.gateway = { .common = &s->common,
-		    .config = &s->config,
-		    .env = env,
-		    .arena = a },
-	};
-	struct gateway *g = &p.gateway;
-	int status;
+	struct gateway *g = &p->gateway;
 
-	if (command != NULL)
-		make_captive(s);
-	draw_secret(s);
-	raise_descriptors();
-	g->port = (int)s->common.port;
-	g->snapshot = load(g);
-	if (g->snapshot == NULL || !tls_load(g)) {
-		snapshot_unref(g->snapshot);
-		return 1;
-	}
 	g->resolver = resolver_new();
 	g->loaded_ms = kb_wall_ms();
 	trust(g, a);
 	g->health = health_new(g->resolver);
 	metrics_register(g);
 	health_view_register(g);
-	p.base = event_base_new();
-	if (p.base == NULL)
+	p->base = event_base_new();
+	if (p->base == NULL)
 		kb_fatal("cannot make an event loop");
-	g->prober = prober_new(p.base, g->health);
+	g->prober = prober_new(p->base, g->health);
 	activate(g, g->snapshot);
-	status = serve(&p, a, command);
+}
+
+int
+gateway_run(struct settings *s, struct kb_arena *a, const struct launch *launch)
+{
+	struct process p = {
+		.gateway = { .common = &s->common,
+		    .config = &s->config,
+		    .env = launch->env,
+		    .arena = a,
+		    .sockets = launch->sockets },
+		.launch = launch,
+		.successor = { .fd = -1 },
+	};
+	struct gateway *g = &p.gateway;
+	int status;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (launch->command != NULL)
+		captive_prepare(s);
+	if (launch->command != NULL && sockets_are_handed_over(g->sockets))
+		captive_follow_parent();
+	draw_secret(s);
+	raise_descriptors();
+	g->port = (int)s->common.port;
+	g->snapshot = load(g);
+	if (g->snapshot == NULL || !tls_load(g)) {
+		sockets_tell(g->sockets, "its configuration is refused");
+		snapshot_unref(g->snapshot);
+		return 1;
+	}
+	assemble(&p, a);
+	status = serve(&p, a);
 	finish(&p);
 	return status;
 }

@@ -183,6 +183,60 @@ struct gateway_config {
 	int tls_clients; /* enum kb_tls_clients */
 	const char *server_name;
 	int64_t retry_percent;
+	int64_t drain_delay_ms; /* /ready says no first */
+	int64_t upgrade_ms;     /* a new process has to come up */
+	const char *pid_file;   /* NULL: none */
+};
+
+/* ---- sockets.c: listening sockets --------------------------------------- */
+
+enum socket_kind { SOCKET_HTTP, SOCKET_HTTPS, SOCKET_INTERNAL, SOCKET_KINDS };
+enum { SOCKETS_MAX = 256 };
+
+struct socket_list {
+	int fd[SOCKETS_MAX];
+	bool taken[SOCKETS_MAX];
+	size_t n;
+};
+
+/* Main thread. */
+struct sockets {
+	struct socket_list passed[SOCKET_KINDS]; /* what we were started with */
+	struct socket_list open[SOCKET_KINDS];   /* what we listen on */
+	int ready_fd; /* to the process before; -1: there is none */
+};
+
+/* One of `of` listeners for the same address. */
+struct listen_at {
+	const char *address;
+	int port;
+	size_t index, of;
+};
+
+/*
+ * Reads what the environment says was passed on, and takes it out of there.
+ * False: it is not what it should be, *why.
+ */
+bool sockets_inherit(struct sockets *s, const char **why) KB_MUSTUSE;
+bool sockets_are_handed_over(const struct sockets *s);
+/* To the process before, once: we serve (NULL), or why we cannot. */
+void sockets_tell(struct sockets *s, const char *why);
+/*
+ * The sockets that a listener shall accept from, all of which it owns: passed
+ * on ones where there are any of that kind, whatever their address, so that
+ * none stays unserved; else a new one. Returns how many; 0: *why.
+ */
+size_t sockets_take(struct sockets *s, enum socket_kind kind,
+    const struct listen_at *at, int out[SOCKETS_MAX], const char **why);
+/* Those that nobody took. */
+void sockets_close_rest(struct sockets *s);
+const char *socket_kind_name(enum socket_kind kind);
+
+/* How the process was started, and so how a new one is. */
+struct launch {
+	char **argv, **env;
+	const char *command; /* of --run, or NULL */
+	struct sockets *sockets;
 };
 
 struct gateway {
@@ -199,6 +253,7 @@ struct gateway {
 	int tls_port; /* the same by TLS; 0 before it is bound */
 	const char *tls_address;
 	struct kb_tls_server *tls; /* main thread's; NULL: no TLS */
+	struct sockets *sockets;
 	struct loop *loops;
 	size_t n_loops;
 	struct snapshot *snapshot; /* main thread's reference */
@@ -233,7 +288,6 @@ struct loop {
 	struct kb_client *client;
 	struct kb_pool *pool;
 	struct local *local;
-	bool stopping;
 	struct kb_buf head;          /* scratch: request head for upstream */
 	struct kb_buf lines;         /* scratch: response lines */
 	struct exchange *free;       /* exchanges for reuse */
@@ -244,10 +298,11 @@ struct loop {
 	int64_t retry_credit; /* hundredths of a retry */
 	struct event *wake;
 	int wake_fd;
-	pthread_mutex_t lock;           /* covers next and drain */
+	pthread_mutex_t lock;           /* covers next… and drain… */
 	struct snapshot *next;          /* to be taken over */
 	struct kb_tls_server *next_tls; /* likewise, or NULL */
 	bool drain;
+	int64_t drain_ms, drain_idle_ms;
 	atomic_bool drained;
 	atomic_ullong requests; /* read by the internal listener */
 	atomic_uint connections;
@@ -257,7 +312,11 @@ struct loop {
 bool loops_start(struct gateway *g, const char **why) KB_MUSTUSE;
 /* Hands a snapshot to all loops; takes a reference for each. */
 void loops_publish(struct gateway *g, struct snapshot *s);
-void loops_drain(struct gateway *g);
+/*
+ * Ends them within `ms`; connections without a request stay for `idle_ms`.
+ * Called once more it only sets another end.
+ */
+void loops_drain(struct gateway *g, int64_t ms, int64_t idle_ms);
 bool loops_drained(const struct gateway *g);
 void loops_join(struct gateway *g);
 struct local *local_ref(struct local *l);
@@ -459,6 +518,8 @@ int internal_port(const struct internal *in);
 struct internal *
 internal_start(struct gateway *g, struct event_base *base, const char **why);
 void internal_stop(struct internal *in);
+/* Accepts no more: somebody else does. */
+void internal_drain(struct internal *in, int64_t ms);
 /* The JSON of /health, also for the public listener. */
 char *health_text(struct kb_arena *a, const struct gateway *g);
 
@@ -470,6 +531,8 @@ struct settings {
 	struct gateway_config config;
 };
 
+/* Value of a name in an environment; NULL: it is not there. */
+const char *env_get(char *const env[], const char *name);
 struct kb_option_set *settings_sets(struct settings *s, struct kb_arena *a);
 bool settings_load(struct settings *s, struct kb_arena *a, char *const env[],
     struct kb_buf *problems) KB_MUSTUSE;
@@ -480,7 +543,7 @@ bool settings_load(struct settings *s, struct kb_arena *a, char *const env[],
  * status.
  */
 int gateway_run(
-    struct settings *s, struct kb_arena *a, char **env, const char *command);
+    struct settings *s, struct kb_arena *a, const struct launch *launch);
 /*
  * Main thread: takes a snapshot into use everywhere. Takes over the
  * reference. It was loaded after verifiers_begin() and has no problems.

@@ -230,26 +230,41 @@ struct internal *
 internal_start(struct gateway *g, struct event_base *base, const char **why)
 {
 	struct internal *in;
-	const char *host;
-	int port, fd;
+	struct listen_at at = { .of = 1 };
+	int fds[SOCKETS_MAX];
+	size_t n;
 
-	if (!split_address(g->arena, g->config->admin_listen, &host, &port)) {
+	if (!split_address(
+		g->arena, g->config->admin_listen, &at.address, &at.port)) {
 		*why = "KOMBI_ADMIN_LISTEN must be address:port";
 		return NULL;
 	}
-	fd = kb_listen_socket(host, port, false, why);
-	if (fd < 0)
+	n = sockets_take(g->sockets, SOCKET_INTERNAL, &at, fds, why);
+	if (n == 0)
 		return NULL;
 	in = kb_xalloc(sizeof(*in));
 	in->gateway = g;
-	in->port = kb_listen_port(fd);
+	in->port = kb_listen_port(fds[0]);
 	in->server = kb_server_new(&(struct kb_server_conf) {
 	    .base = base,
 	    .ops = &ops,
 	    .arg = in,
 	});
-	kb_server_listen(in->server, fd);
+	for (size_t i = 0; i < n; i++)
+		kb_server_listen(in->server, fds[i]);
 	return in;
+}
+
+static void
+on_drained(void *arg)
+{
+	(void)arg;
+}
+
+void
+internal_drain(struct internal *in, int64_t ms)
+{
+	kb_server_drain(in->server, ms, on_drained, in);
 }
 
 int

@@ -87,6 +87,7 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	struct snapshot *next;
 	uint64_t count;
 	struct kb_tls_server *tls;
+	int64_t drain_ms;
 	bool drain;
 
 	(void)what;
@@ -97,6 +98,10 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	tls = l->next_tls;
 	l->next_tls = NULL;
 	drain = l->drain;
+	drain_ms = l->drain_ms;
+	if (drain)
+		kb_server_drain_idle(l->server, l->drain_idle_ms);
+	l->drain = false;
 	pthread_mutex_unlock(&l->lock);
 	if (next != NULL) {
 		struct local *old = l->local;
@@ -107,11 +112,8 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	if (tls != NULL)
 		kb_server_set_tls(l->server, tls);
 	kb_tls_server_unref(tls);
-	if (drain && !l->stopping) {
-		l->stopping = true;
-		kb_server_drain(
-		    l->server, l->gateway->common->drain_ms, drained, l);
-	}
+	if (drain)
+		kb_server_drain(l->server, drain_ms, drained, l);
 }
 
 static void
@@ -139,13 +141,15 @@ loops_publish(struct gateway *g, struct snapshot *s)
 }
 
 void
-loops_drain(struct gateway *g)
+loops_drain(struct gateway *g, int64_t ms, int64_t idle_ms)
 {
 	for (size_t i = 0; i < g->n_loops; i++) {
 		struct loop *l = &g->loops[i];
 
 		pthread_mutex_lock(&l->lock);
 		l->drain = true;
+		l->drain_ms = ms;
+		l->drain_idle_ms = idle_ms;
 		pthread_mutex_unlock(&l->lock);
 		wake(l);
 	}
@@ -245,20 +249,26 @@ loop_open(struct gateway *g, struct loop *l, const char **why)
 static bool
 loop_listen(struct gateway *g, struct loop *l, const char **why)
 {
-	int fd = kb_listen_socket(g->common->listen, g->port, true, why);
+	struct listen_at at = { g->common->listen, g->port, l->index,
+		g->n_loops };
+	int fds[SOCKETS_MAX];
+	size_t n = sockets_take(g->sockets, SOCKET_HTTP, &at, fds, why);
 
-	if (fd < 0)
+	if (n == 0)
 		return false;
-	if (g->port == 0)
-		g->port = kb_listen_port(fd);
-	kb_server_listen(l->server, fd);
+	g->port = kb_listen_port(fds[0]);
+	for (size_t i = 0; i < n; i++)
+		kb_server_listen(l->server, fds[i]);
 	if (g->tls == NULL)
 		return true;
-	fd = kb_listen_socket(g->tls_address, g->tls_port, true, why);
-	if (fd < 0)
+	at.address = g->tls_address;
+	at.port = g->tls_port;
+	n = sockets_take(g->sockets, SOCKET_HTTPS, &at, fds, why);
+	if (n == 0)
 		return false;
-	g->tls_port = kb_listen_port(fd);
-	kb_server_listen_tls(l->server, fd, g->tls);
+	g->tls_port = kb_listen_port(fds[0]);
+	for (size_t i = 0; i < n; i++)
+		kb_server_listen_tls(l->server, fds[i], g->tls);
 	return true;
 }
 

@@ -16,7 +16,7 @@ enum { EXIT_CONFIG = 1, EXIT_USAGE = 2 };
 struct invocation {
 	struct settings settings;
 	struct kb_arena *arena;
-	const char *command;
+	struct launch launch;
 };
 
 static void
@@ -38,6 +38,11 @@ usage(FILE *out)
 	    "                    with KOMBI_URL and KOMBI_ADMIN_URL set; leave "
 	    "with\n"
 	    "                    its status\n\n"
+	    "Signals: HUP reads the file anew, TERM and INT drain and end (a "
+	    "second\n"
+	    "one ends at once), USR2 starts the program once more with the "
+	    "listening\n"
+	    "sockets and gives way to it when it is ready.\n\n"
 	    "Options come from the environment:\n");
 }
 
@@ -139,10 +144,26 @@ check_config(struct invocation *inv)
 static int
 run(struct invocation *inv)
 {
-	if (!load(inv))
+	struct sockets *sockets = kb_new(inv->arena, struct sockets);
+	const char *why;
+	int status;
+
+	/* First of all: the names that tell of sockets are no options. */
+	if (!sockets_inherit(sockets, &why)) {
+		fprintf(
+		    stderr, "gateway: sockets that were passed on: %s\n", why);
 		return EXIT_CONFIG;
+	}
+	inv->launch.sockets = sockets;
+	inv->launch.env = environ;
+	if (!load(inv)) {
+		sockets_tell(sockets, "its options are not valid");
+		return EXIT_CONFIG;
+	}
 	kb_fetch_init();
-	return gateway_run(&inv->settings, inv->arena, environ, inv->command);
+	status = gateway_run(&inv->settings, inv->arena, &inv->launch);
+	sockets_tell(sockets, "it could not start");
+	return status;
 }
 
 static const struct {
@@ -170,7 +191,7 @@ act(struct invocation *inv, int argc, char *argv[])
 		if (!kb_str_eq(argv[1], actions[i].name) ||
 		    argc != (actions[i].command ? 3 : 2))
 			continue;
-		inv->command = actions[i].command ? argv[2] : NULL;
+		inv->launch.command = actions[i].command ? argv[2] : NULL;
 		return actions[i].action(inv);
 	}
 	usage(stderr);
@@ -180,7 +201,10 @@ act(struct invocation *inv, int argc, char *argv[])
 int
 main(int argc, char *argv[])
 {
-	struct invocation inv = { .arena = kb_arena_new(0) };
+	struct invocation inv = {
+		.arena = kb_arena_new(0),
+		.launch = { .argv = argv },
+	};
 	int status = act(&inv, argc, argv);
 
 	kb_secret_free(&inv.settings.common.service_secret);

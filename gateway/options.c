@@ -42,6 +42,14 @@ static const struct kb_option options[] = {
 	KB_OPTION_INT(struct gateway_config, retry_percent,
 	    "KOMBI_RETRY_PERCENT", .fallback = "10", .min = 0, .max = 100,
 	    .help = "retries, at most so many per 100 requests"),
+	KB_OPTION_INT(struct gateway_config, drain_delay_ms,
+	    "KOMBI_DRAIN_DELAY_MS", .fallback = "0", .min = 0, .max = 60000,
+	    .help = "at SIGTERM /ready says no so long before draining begins"),
+	KB_OPTION_INT(struct gateway_config, upgrade_ms, "KOMBI_UPGRADE_MS",
+	    .fallback = "30000", .min = 100, .max = 600000,
+	    .help = "at SIGUSR2 the new process has to be ready within it"),
+	KB_OPTION_STR(struct gateway_config, pid_file, "KOMBI_PID_FILE",
+	    .help = "holds the id of the process that serves"),
 	KB_OPTION_STR(struct gateway_config, tls_cert, "KOMBI_TLS_CERT_FILE",
 	    .help = "certificate chain in PEM: turns HTTPS on; read again at "
 		    "SIGHUP"),
@@ -58,7 +66,7 @@ static const struct kb_option options[] = {
 	KB_OPTIONS_END,
 };
 
-static const char *
+const char *
 env_get(char *const env[], const char *name)
 {
 	size_t n = strlen(name);

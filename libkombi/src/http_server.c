@@ -160,6 +160,7 @@ drain_done(struct kb_server *s)
 		return;
 	s->drained = NULL;
 	event_del(&s->drain_timer);
+	event_del(&s->idle_timer);
 	done(s->drained_arg);
 }
 
@@ -457,27 +458,66 @@ on_drain_end(evutil_socket_t fd, short what, void *arg)
 	drain_done(arg);
 }
 
-void
-kb_server_drain(
-    struct kb_server *s, int64_t ms, void (*done)(void *), void *arg)
+static void
+close_idle(struct kb_server *s)
 {
-	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
-
-	assert(!s->draining);
-	s->draining = true;
-	s->drained = done;
-	s->drained_arg = arg;
-	close_listeners(s);
+	s->sparing = false;
 	for (struct kb_conn *c = s->conns, *next; c != NULL; c = next) {
 		next = c->next;
 		if (c->ex == NULL && !c->lingering)
 			kb_conn_free(c);
 	}
-	/* `done` is called on the loop also when there is nothing to do. */
-	if (s->conns == NULL)
-		tv = (struct timeval) { 0, 0 };
-	event_assign(&s->drain_timer, s->base, -1, 0, on_drain_end, s);
+}
+
+static void
+on_idle_end(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	close_idle(arg);
+}
+
+static void
+arm_drain(struct kb_server *s, int64_t ms)
+{
+	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+
 	event_add(&s->drain_timer, &tv);
+}
+
+void
+kb_server_drain_idle(struct kb_server *s, int64_t ms)
+{
+	s->drain_idle_ms = ms;
+}
+
+void
+kb_server_drain(
+    struct kb_server *s, int64_t ms, void (*done)(void *), void *arg)
+{
+	struct timeval idle = { s->drain_idle_ms / 1000,
+		s->drain_idle_ms % 1000 * 1000 };
+
+	if (s->draining) {
+		if (s->drained != NULL)
+			arm_drain(s, ms);
+		return;
+	}
+	s->draining = true;
+	s->drained = done;
+	s->drained_arg = arg;
+	close_listeners(s);
+	event_assign(&s->drain_timer, s->base, -1, 0, on_drain_end, s);
+	event_assign(&s->idle_timer, s->base, -1, 0, on_idle_end, s);
+	/* Told on the loop, never from here: also when nobody is connected. */
+	s->drained = NULL;
+	if (s->drain_idle_ms == 0)
+		close_idle(s);
+	s->drained = done;
+	s->sparing = s->drain_idle_ms > 0;
+	if (s->sparing)
+		event_add(&s->idle_timer, &idle);
+	arm_drain(s, s->conns == NULL ? 0 : ms);
 }
 
 void
@@ -488,8 +528,10 @@ kb_server_free(struct kb_server *s)
 	s->drained = NULL;
 	close_listeners(s);
 	cut_all(s);
-	if (s->draining)
+	if (s->draining) {
 		event_del(&s->drain_timer);
+		event_del(&s->idle_timer);
+	}
 	event_del(&s->timer);
 	event_del(&s->due_event);
 	kb_shake_stop(s);

@@ -488,7 +488,7 @@ static void
 conn_idle(struct kb_conn *c)
 {
 	ex_give(c);
-	if (c->server->draining || c->half_closed)
+	if (kb_server_ends_idle(c->server) || c->half_closed)
 		kb_conn_free(c);
 	else
 		kb_conn_settle(c);
@@ -617,7 +617,7 @@ read_bytes(struct kb_conn *c, struct kb_exchange *ex)
 static void
 read_nothing(struct kb_conn *c)
 {
-	if (c->tls != NULL && !c->server->draining)
+	if (c->tls != NULL && !kb_server_ends_idle(c->server))
 		ex_give(c);
 	else
 		conn_idle(c);

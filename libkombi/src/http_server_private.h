@@ -151,6 +151,9 @@ struct kb_server {
 	int64_t date_s;
 
 	bool draining;
+	bool sparing;          /* draining, and idle connections stay yet */
+	int64_t drain_idle_ms; /* how long they do */
+	struct event idle_timer;
 	void (*drained)(void *);
 	void *drained_arg;
 	struct event drain_timer;
@@ -169,6 +172,13 @@ void kb_conn_free(struct kb_conn *c);
 /* Puts the exchange on the list that the loop works off next. */
 void kb_ex_due(struct kb_exchange *ex);
 void kb_ex_undue(struct kb_exchange *ex);
+
+/* Draining, and connections without a request are to be closed. */
+static inline bool
+kb_server_ends_idle(const struct kb_server *s)
+{
+	return s->draining && !s->sparing;
+}
 
 /* ---- http_server_conn.c
  * ------------------------------------------------------ */

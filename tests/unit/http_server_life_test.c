@@ -262,6 +262,63 @@ draining_an_empty_server_is_told_on_the_loop(void **state)
 	assert_true(lo->drained);
 }
 
+static void
+a_spared_idle_connection_has_one_more_answer(void **state)
+{
+	struct loopback_http *lo = *state;
+	struct loopback_client idle;
+
+	loopback_connect(lo, &idle);
+	loopback_send(lo, &idle, "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n");
+	loopback_expect(lo, &idle, "HTTP/1.1 200");
+	kb_server_drain_idle(lo->server, 10000);
+	kb_server_drain(lo->server, 20000, on_drained, lo);
+	kb_buf_reset(&idle.got);
+	loopback_send(lo, &idle, "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n");
+	loopback_expect(lo, &idle, "HTTP/1.1 200");
+	test_contains(kb_buf_str(&idle.got), "Connection: close\r\n");
+	loopback_expect_closed(lo, &idle);
+	loopback_close(&idle);
+	for (int i = 0; i < 10000 && !lo->drained; i++)
+		loopback_turn(lo);
+	assert_true(lo->drained);
+}
+
+static void
+idle_connections_are_spared_for_a_while_only(void **state)
+{
+	struct loopback_http *lo = *state;
+	struct loopback_client idle;
+
+	loopback_connect(lo, &idle);
+	loopback_send(lo, &idle, "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n");
+	loopback_expect(lo, &idle, "HTTP/1.1 200");
+	kb_server_drain_idle(lo->server, 50);
+	kb_server_drain(lo->server, 20000, on_drained, lo);
+	assert_false(lo->drained);
+	loopback_expect_closed(lo, &idle);
+	assert_true(lo->drained);
+	loopback_close(&idle);
+}
+
+static void
+draining_once_more_sets_another_end(void **state)
+{
+	struct loopback_http *lo = *state;
+	struct loopback_client c;
+
+	loopback_connect(lo, &c);
+	loopback_send(lo, &c, "GET /later HTTP/1.1\r\nHost: a\r\n\r\n");
+	loopback_turn(lo);
+	kb_server_drain(lo->server, 60000, on_drained, lo);
+	loopback_turn(lo);
+	assert_false(lo->drained);
+	kb_server_drain(lo->server, 0, on_drained, lo);
+	loopback_expect_closed(lo, &c);
+	assert_true(lo->drained);
+	loopback_close(&c);
+}
+
 #define IDLE 2000
 
 /* All of them have had an answer, so that they held buffers before. */
@@ -315,6 +372,9 @@ main(void)
 		loopback_test(draining_finishes_what_is_in_flight),
 		loopback_test(draining_cuts_what_outlasts_its_time),
 		loopback_test(draining_an_empty_server_is_told_on_the_loop),
+		loopback_test(a_spared_idle_connection_has_one_more_answer),
+		loopback_test(idle_connections_are_spared_for_a_while_only),
+		loopback_test(draining_once_more_sets_another_end),
 		loopback_test(an_idle_connection_holds_little_memory),
 	};
 

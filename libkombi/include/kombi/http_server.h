@@ -113,10 +113,18 @@ void kb_server_set_tls(struct kb_server *s, struct kb_tls_server *tls);
 /*
  * Graceful end: stops accepting, closes idle connections, lets exchanges in
  * flight finish with "Connection: close"; after `ms` cuts the rest. `done`
- * is called once, on the loop, and may not free the server.
+ * is called once, on the loop, and may not free the server. Called once more
+ * it only sets another end, `ms` from now (0: at once).
  */
 void kb_server_drain(
     struct kb_server *s, int64_t ms, void (*done)(void *), void *arg);
+/*
+ * How long draining leaves connections open that carry no request, 0: not at
+ * all, as without this call. A request that its client sent before it saw the
+ * end is answered then ("Connection: close"), and not lost. To be called
+ * before kb_server_drain.
+ */
+void kb_server_drain_idle(struct kb_server *s, int64_t ms);
 /* At once; never from inside of a callback of the server. */
 void kb_server_free(struct kb_server *s);
 
