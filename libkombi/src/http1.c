@@ -228,6 +228,38 @@ has_control(const char *p, size_t len)
 	return (words[0] | words[1]) != 0 && has_control_slow(p, len);
 }
 
+/*
+ * How many token bytes begin a line. Names are letters, digits and dashes but
+ * for rare ones: those are found sixteen at a time, the table does the rest.
+ */
+static size_t
+token_length(const char *p, size_t len)
+{
+	size_t i = 0;
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	if (len >= 16) {
+		bytes16 v, lower, other;
+		words2 words;
+
+		memcpy(&v, p, sizeof(v));
+		lower = v | 0x20;
+		other = (bytes16) ~((bytes16)(lower - 'a' < 26) |
+		    (bytes16)(v - '0' < 10) | (bytes16)(v == '-'));
+		words = (words2)other;
+		if (words[0] != 0)
+			i = (size_t)__builtin_ctzll(words[0]) / 8;
+		else if (words[1] != 0)
+			i = 8 + (size_t)__builtin_ctzll(words[1]) / 8;
+		else
+			i = 16;
+	}
+#endif
+	while (i < len && kb_http1_is_token(p[i]))
+		i++;
+	return i;
+}
+
 static struct kb_slice
 trim(const char *p, size_t len)
 {
@@ -439,12 +471,10 @@ read_field(struct kb_http1_head *h, struct input *in, const char *p, size_t len)
 {
 	struct kb_http1_field *f = &h->fields[h->n_fields];
 	struct kb_slice value;
-	size_t name = 0;
+	size_t name = token_length(p, len);
 
 	if (h->n_fields >= in->limits->fields || h->n_fields >= KB_HTTP1_FIELDS)
 		return bad(in, KB_HEADERS_TOO_LARGE, "too many fields");
-	while (name < len && kb_http1_is_token(p[name]))
-		name++;
 	if (name == 0 || name == len || p[name] != ':')
 		return malformed(in, "bad field name");
 	value = trim(p + name + 1, len - name - 1);

@@ -56,7 +56,9 @@ kb_wire_sendv(struct conn *c, struct iovec *iov, size_t n)
 	size_t sent = 0;
 
 	if (c->tls == NULL)
-		return sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+		return n == 1
+		    ? send(c->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+		    : sendmsg(c->fd, &msg, MSG_NOSIGNAL);
 	/* A record at a time, until the socket takes no more. */
 	while (sent < iov->iov_len) {
 		ssize_t one = kb_tls_write(c->tls,
