@@ -80,7 +80,7 @@ struct health_check {
 };
 
 enum kb_err
-health_insert(struct kb_cx *cx, const struct health_check *h) KB_MUSTUSE;
+health_insert(struct kb_cx *cx, struct health_check *h) KB_MUSTUSE;
 enum kb_err health_latest(struct kb_cx *cx, const char *instance_id,
     int64_t limit, struct health_check **rows, size_t *n) KB_MUSTUSE;
 
@@ -93,6 +93,7 @@ struct tenant {
 	int64_t max_users, max_nodes;
 	const char *provisioned; /* NULL: its instance has not confirmed yet */
 	const char *internal_endpoint, *public_endpoint; /* of the instance */
+	const char *instance_status, *instance_health;
 	const char *created, *updated;
 };
 
@@ -107,6 +108,14 @@ enum kb_err
 tenant_by_slug(struct kb_cx *cx, const char *slug, struct tenant *t) KB_MUSTUSE;
 enum kb_err tenants_by_org(struct kb_cx *cx, const char *org,
     struct tenant **rows, size_t *n) KB_MUSTUSE;
+/*
+ * Slug and organisation of at most `max` tenants that changed after since_ms
+ * (unix time of the database, which *now_ms tells; negative: none wanted),
+ * or whose instance did. Transactions that began earlier may still come:
+ * askers let their questions overlap.
+ */
+enum kb_err tenants_changed(struct kb_cx *cx, int64_t since_ms, size_t max,
+    int64_t *now_ms, struct tenant **rows, size_t *n) KB_MUSTUSE;
 enum kb_err tenants_page(struct kb_cx *cx, struct kb_page *page,
     struct tenant **rows, size_t *n) KB_MUSTUSE;
 enum kb_err tenants_of_user(struct kb_cx *cx, const char *sub,
@@ -335,7 +344,8 @@ extern const struct kb_rule tenant_own_rules[], tenant_rules[];
 
 kb_handler users_get, users_put, users_tenants, users_list;
 kb_handler tenants_create_own, tenants_list_own;
-kb_handler tenants_create, tenants_list, tenants_get, tenants_get_by_org;
+kb_handler tenants_create, tenants_list, tenants_get, tenants_get_by_org,
+    tenants_get_changed;
 kb_handler instances_list, instances_create, instances_health, instances_report;
 kb_handler catalog_tools, catalog_categories;
 kb_handler webhooks_stripe, webhooks_zitadel;

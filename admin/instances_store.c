@@ -127,10 +127,27 @@ percent(double x)
 	return KB_REAL(x);
 }
 
-enum kb_err
-health_insert(struct kb_cx *cx, const struct health_check *h)
+/* Who watches for changes hears of another state, not of each report. */
+static enum kb_err
+touch(struct kb_cx *tx, const struct health_check *h)
 {
-	return kb_exec(cx,
+	return kb_exec(tx,
+	    "UPDATE kombistack_instances i SET updated_at = now()"
+	    " WHERE i.id = $1 AND $2 <> coalesce((SELECT h.status::text"
+	    " FROM instance_health_checks h WHERE h.instance_id = i.id"
+	    " ORDER BY h.timestamp DESC LIMIT 1), 'UNKNOWN')",
+	    KB_TEXT(h->instance_id), KB_TEXT(h->status));
+}
+
+static enum kb_err
+insert_tx(struct kb_cx *tx, void *arg)
+{
+	const struct health_check *h = arg;
+	enum kb_err err = touch(tx, h);
+
+	if (err)
+		return err;
+	return kb_exec(tx,
 	    "INSERT INTO instance_health_checks (id, instance_id, timestamp,"
 	    " status, database, api, agents, cpu_percent, memory_percent,"
 	    " storage_percent)"
@@ -139,6 +156,12 @@ health_insert(struct kb_cx *cx, const struct health_check *h)
 	    KB_TEXT(h->status), KB_TEXT(h->database), KB_TEXT(h->api),
 	    KB_TEXT(h->agents), percent(h->cpu), percent(h->memory),
 	    percent(h->storage));
+}
+
+enum kb_err
+health_insert(struct kb_cx *cx, struct health_check *h)
+{
+	return kb_transaction(cx, insert_tx, h);
 }
 
 enum kb_err

@@ -9,6 +9,8 @@
 
 #include "admin.h"
 
+enum { CHANGES_MAX = 1000 };
+
 static const char *const plan_names[] = { "FREE", "PRO", "ENTERPRISE", "free",
 	"pro", "enterprise", NULL };
 
@@ -131,6 +133,8 @@ placed_json(struct kb_jsonw *w, const void *obj)
 	kb_w_str(w, "id", t->instance_id);
 	kb_w_str(w, "internalEndpoint", t->internal_endpoint);
 	kb_w_str(w, "publicEndpoint", t->public_endpoint);
+	kb_w_str(w, "status", t->instance_status);
+	kb_w_str(w, "health", t->instance_health);
 	kb_w_object_end(w);
 }
 
@@ -292,6 +296,52 @@ tenants_get(struct kb_request *req)
 		return kb_fail(
 		    req, err == KB_NOT_FOUND ? KB_TENANT_NOT_FOUND : err, NULL);
 	return kb_data(req, 200, placed_json, &t);
+}
+
+struct changes {
+	int64_t now_ms;
+	const struct tenant *rows;
+	size_t n;
+};
+
+static void
+changes_json(struct kb_jsonw *w, const void *obj)
+{
+	const struct changes *c = obj;
+
+	kb_w_int(w, "now", c->now_ms);
+	kb_w_bool(w, "all", c->n > CHANGES_MAX);
+	kb_w_array(w, "tenants");
+	for (size_t i = 0; i < c->n && c->n <= CHANGES_MAX; i++) {
+		kb_w_object(w, NULL);
+		kb_w_str(w, "slug", c->rows[i].slug);
+		kb_w_str(w, "orgId", c->rows[i].org);
+		kb_w_object_end(w);
+	}
+	kb_w_array_end(w);
+}
+
+/* Without "since" it only tells the time to ask from. */
+struct kb_reply
+tenants_get_changed(struct kb_request *req)
+{
+	const char *text = kb_query_param(req, "since");
+	struct changes c = { 0 };
+	struct tenant *rows = NULL;
+	uint64_t since = 0;
+	enum kb_err err;
+
+	if (text != NULL &&
+	    (!kb_parse_u64(kb_slice_of(text), &since) || since > INT64_MAX)) {
+		kb_bad_field(req, "since", "must be unix milliseconds");
+		return kb_invalid(req);
+	}
+	err = tenants_changed(&req->cx, text ? (int64_t)since : -1,
+	    CHANGES_MAX + 1, &c.now_ms, &rows, &c.n);
+	if (err)
+		return kb_fail(req, err, NULL);
+	c.rows = rows;
+	return kb_data(req, 200, changes_json, &c);
 }
 
 struct kb_reply

@@ -12,10 +12,13 @@
 	" t.status, t.subscription_status, t.max_users, "                      \
 	"t.max_nodes, " TIME_TEXT(                                             \
 	    "t.provisioned_at") ", i.internal_endpoint,"                       \
-				" i.public_endpoint, " TIME_TEXT(              \
-				    "t.created_at") ", " TIME_TEXT("t."        \
-								   "updated_"  \
-								   "at")
+				" i.public_endpoint, i.status::text,"          \
+				" coalesce((SELECT h.status::text"             \
+				" FROM instance_health_checks h"               \
+				" WHERE h.instance_id = i.id"                  \
+				" ORDER BY h.timestamp DESC LIMIT 1),"         \
+				" 'UNKNOWN'), " TIME_TEXT("t.created_at") ", " \
+				TIME_TEXT("t.updated_at")
 #define TABLES                                                                 \
 	"tenants t LEFT JOIN kombistack_instances i ON i.id = t.instance_id"
 
@@ -33,6 +36,8 @@ static const struct kb_col cols[] = {
 	KB_COL_STR(struct tenant, provisioned),
 	KB_COL_STR(struct tenant, internal_endpoint),
 	KB_COL_STR(struct tenant, public_endpoint),
+	KB_COL_STR(struct tenant, instance_status),
+	KB_COL_STR(struct tenant, instance_health),
 	KB_COL_STR(struct tenant, created),
 	KB_COL_STR(struct tenant, updated),
 	KB_COLS_END,
@@ -85,6 +90,33 @@ tell(struct kb_cx *tx, const struct tenant *t, const char *callee,
 	};
 
 	return outbox_add(tx, &l);
+}
+
+static const struct kb_col changed_cols[] = {
+	KB_COL_STR(struct tenant, slug),
+	KB_COL_STR(struct tenant, org),
+	KB_COLS_END,
+};
+
+enum kb_err
+tenants_changed(struct kb_cx *cx, int64_t since_ms, size_t max, int64_t *now_ms,
+    struct tenant **out, size_t *n)
+{
+	struct kb_rows rows = kb_query(
+	    cx, "SELECT (extract(epoch FROM now()) * 1000)::bigint");
+	struct count c = { 0 };
+	enum kb_err err = kb_rows_one(&rows, count_cols, &c);
+
+	*now_ms = c.n;
+	*n = 0;
+	if (err || since_ms < 0)
+		return err;
+	rows = kb_query(cx,
+	    "SELECT t.slug, t.zitadel_org_id FROM " TABLES
+	    " WHERE greatest(t.updated_at, i.updated_at)"
+	    " > to_timestamp($1::bigint / 1000.0) LIMIT $2",
+	    KB_INT(since_ms), KB_INT(max));
+	return kb_rows_all(&rows, changed_cols, sizeof(struct tenant), out, n);
 }
 
 struct create {

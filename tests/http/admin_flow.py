@@ -138,9 +138,25 @@ def operators_place_tenants(admin):
     report = {"instanceId": made.data["id"], "timestamp": "2026-01-01T00:00:00Z", "status": "unhealthy", "metrics": {"cpuPercent": 12.5}}
     check("it reports", admin.service("stack", "POST", "/api/internal/instances/health", report).status == 202)
     history = admin.operator("GET", f"/v1/admin/instances/{made.data['id']}/health").data
+    changes = admin.service("gateway", "GET", "/api/internal/tenant-changes").data
+    check("the time to ask from, and nothing yet", changes["tenants"] == [] and changes["now"] > 1.7e12, changes)
     check("its history", len(history) == 1 and history[0]["status"] == "UNHEALTHY" and history[0]["cpuPercent"] == 12.5, history)
     placed = admin.operator("POST", "/v1/admin/tenants", {"slug": "placed", "name": "P", "orgId": "org-6", "plan": "enterprise"})
     check("an unhealthy one gets no tenant", placed.status == 201 and placed.data["instanceId"] != made.data["id"], placed)
+    told = admin.service("gateway", "GET", f"/api/internal/tenant-changes?since={changes['now'] - 1}").data
+    check("the gateway hears of it", {"slug": "placed", "orgId": "org-6"} in told["tenants"] and told["all"] is False, told)
+    where = admin.service("gateway", "GET", "/api/internal/tenants/placed").data["instance"]
+    check("and of its instance", where["status"] == "ACTIVE" and where["health"] in ("UNKNOWN", "HEALTHY"), where)
+    report = {"instanceId": where["id"], "timestamp": "2026-01-02T00:00:00Z", "status": "unhealthy"}
+    admin.service("stack", "POST", "/api/internal/instances/health", report)
+    after = admin.service("gateway", "GET", f"/api/internal/tenant-changes?since={told['now']}").data
+    check("another health is a change", "placed" in [row["slug"] for row in after["tenants"]], after)
+    report["timestamp"] = "2026-01-02T00:00:01Z"
+    admin.service("stack", "POST", "/api/internal/instances/health", report)
+    check("the same one again is none", admin.service("gateway", "GET", f"/api/internal/tenant-changes?since={after['now']}").data["tenants"] == [])
+    report.update(timestamp="2026-01-02T00:00:02Z", status="healthy")
+    admin.service("stack", "POST", "/api/internal/instances/health", report)
+    check("since is a number", admin.service("gateway", "GET", "/api/internal/tenant-changes?since=x").status == 400)
     check("limits of the plan", placed.data["maxUsers"] == -1 and placed.data["maxNodes"] == 50, placed)
     check("plain admins of organisations are none", admin.user("GET", "/v1/admin/tenants", roles="admin").status == 403)
 
