@@ -79,8 +79,7 @@ struct health_check {
 	double cpu, memory, storage; /* percent; negative: unknown */
 };
 
-enum kb_err
-health_insert(struct kb_cx *cx, struct health_check *h) KB_MUSTUSE;
+enum kb_err health_insert(struct kb_cx *cx, struct health_check *h) KB_MUSTUSE;
 enum kb_err health_latest(struct kb_cx *cx, const char *instance_id,
     int64_t limit, struct health_check **rows, size_t *n) KB_MUSTUSE;
 

@@ -17,8 +17,10 @@
 				" FROM instance_health_checks h"               \
 				" WHERE h.instance_id = i.id"                  \
 				" ORDER BY h.timestamp DESC LIMIT 1),"         \
-				" 'UNKNOWN'), " TIME_TEXT("t.created_at") ", " \
-				TIME_TEXT("t.updated_at")
+				" 'UNKNOWN'), " TIME_TEXT(                     \
+				    "t.created_at") ", " TIME_TEXT("t."        \
+								   "updated_"  \
+								   "at")
 #define TABLES                                                                 \
 	"tenants t LEFT JOIN kombistack_instances i ON i.id = t.instance_id"
 

@@ -126,6 +126,7 @@ struct seat {
 	char *upstream, *host;
 	int port;
 	size_t index;
+	struct seat *next;
 	struct peer *peer;
 	unsigned generation; /* of the peer when spots were matched */
 	bool matched;
@@ -137,9 +138,42 @@ struct gateway;
 struct health;
 struct health *health_new(struct resolver *r);
 void health_free(struct health *h);
-/* The same seat for the same three, for ever. Main thread. */
+/* The same seat for the same three, for ever; any thread. */
 struct seat *
 health_seat(struct health *h, const char *upstream, const char *host, int port);
+
+/* ---- instances (instances.c)
+ * ----------------------------------------------------- Endpoints of an
+ * upstream that no file names: instances to which requests are sent one by one,
+ * each to the one that has the data.
+ */
+
+enum { INSTANCES_MAX = 1024 };
+
+struct instance {
+	char *upstream, *endpoint;
+	char *host;      /* of the endpoint; for TLS its name too */
+	char *authority; /* as Host tells it */
+	int port;
+	bool tls;
+	struct seat *seat;
+	atomic_llong used_ms; /* monotonic, a second or so off */
+};
+
+/* "http://host[:port]" or https, without a path; NULL: is none. */
+struct instance *instance_new(const char *upstream, const char *endpoint);
+void instance_free(struct instance *p);
+/* Probed while somebody uses it. */
+bool instance_is_used(const struct instance *p, int64_t now_ms);
+/*
+ * The same for the same two, for ever; any thread. NULL: it is no endpoint,
+ * or there are INSTANCES_MAX.
+ */
+struct instance *
+health_instance(struct health *h, const char *upstream, const char *endpoint);
+/* All of them; they stay, and more come at the end. */
+size_t health_instances(const struct health *h, struct instance *const **out);
+
 /* Present addresses and their spots; any thread. Returns how many. */
 size_t health_spots(struct health *h, struct seat *seat,
     struct spot *out[PEER_ADDRESSES], struct peer_address list[PEER_ADDRESSES],
@@ -177,8 +211,11 @@ bool health_view(struct kb_exchange *ex, struct gateway *g);
 /* ---- balancer.c
  * ------------------------------------------------------------------ */
 
-/* Addresses of a seat as one loop uses them. */
+/* Addresses of a seat as one loop uses them, spoken to in one way. */
 struct origin_set {
+	struct origin_set *next;   /* another way */
+	struct kb_tls_client *tls; /* NULL: plain */
+	char *name;
 	unsigned generation;
 	size_t n, turn;
 	struct kb_origin *origins[PEER_ADDRESSES];
@@ -186,8 +223,11 @@ struct origin_set {
 	int64_t down_until_ms[PEER_ADDRESSES];
 };
 
+void origin_sets_free(struct origin_set *set);
+
 /* Where a try goes. */
 struct picked {
+	const struct instance *only; /* set beforehand: nowhere else */
 	const struct upstream *upstream;
 	const struct seat *seat;
 	struct kb_origin *origin; /* NULL: there is none */
@@ -208,6 +248,7 @@ void balancer_answered(struct picked *at, int status);
 void balancer_failed(struct picked *at, enum kb_call_error error);
 void balancer_over(struct picked *at);
 /* True if another address than the failed ones could be tried. */
-bool balancer_has_other(struct loop *l, const struct service *s);
+bool balancer_has_other(struct loop *l, const struct local *local,
+    const struct service *s, const struct instance *only);
 
 #endif

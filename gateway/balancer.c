@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <kombi/str.h>
 #include <kombi/time.h>
 
 #include "inside.h"
@@ -18,7 +19,10 @@ enum pass { GOOD, HEALTHY, PANIC, PANIC_ANY, PASSES };
 
 struct choice {
 	struct loop *l;
+	const struct local *local;
+	const struct service *s;
 	const struct upstream *u;
+	const struct instance *only; /* NULL: any target */
 	const struct spot *avoid;
 	int64_t now;
 	size_t turn;
@@ -29,6 +33,26 @@ struct choice {
 /* ---- addresses of targets ---------------------------------------------------
  */
 
+/* How an address is spoken to: another pool for another certificate or name. */
+struct wire {
+	struct kb_tls_client *tls; /* NULL: plain */
+	const char *name;
+};
+
+static struct wire
+wire_of(const struct choice *c, const struct seat *seat)
+{
+	struct wire w = { c->s->tls, c->s->tls_name };
+
+	if (c->only != NULL) {
+		w.tls = c->only->tls ? c->local->snapshot->instance_tls : NULL;
+		w.name = NULL;
+	}
+	if (w.name == NULL)
+		w.name = seat->host;
+	return w;
+}
+
 static void
 refresh(struct loop *l, struct seat *seat, struct origin_set *set)
 {
@@ -37,16 +61,49 @@ refresh(struct loop *l, struct seat *seat, struct origin_set *set)
 	    l->gateway->health, seat, set->spots, list, &set->generation);
 
 	for (size_t i = 0; i < n; i++) {
-		set->origins[i] = kb_client_origin(l->client,
-		    (const struct sockaddr *)&list[i].addr, list[i].len);
+		const struct sockaddr *sa = (const void *)&list[i].addr;
+
+		set->origins[i] = set->tls
+		    ? kb_client_origin_tls(
+			  l->client, sa, list[i].len, set->tls, set->name)
+		    : kb_client_origin(l->client, sa, list[i].len);
 		set->down_until_ms[i] = 0;
 	}
 	set->n = n;
 }
 
 static struct origin_set *
-origins_of(struct loop *l, struct seat *seat)
+new_set(const struct wire *w, struct origin_set *next)
 {
+	struct origin_set *set = kb_xalloc(sizeof(*set));
+
+	memset(set, 0, sizeof(*set));
+	set->next = next;
+	if (w->tls != NULL) {
+		set->tls = kb_tls_client_ref(w->tls);
+		set->name = kb_xstrdup(w->name);
+	}
+	return set;
+}
+
+void
+origin_sets_free(struct origin_set *set)
+{
+	while (set != NULL) {
+		struct origin_set *next = set->next;
+
+		kb_tls_client_unref(set->tls);
+		free(set->name);
+		free(set);
+		set = next;
+	}
+}
+
+static struct origin_set *
+origins_of(const struct choice *c, struct seat *seat)
+{
+	struct wire w = wire_of(c, seat);
+	struct loop *l = c->l;
 	struct origin_set *set;
 
 	if (seat->index >= l->n_origins) {
@@ -57,10 +114,12 @@ origins_of(struct loop *l, struct seat *seat)
 		    (n - l->n_origins) * sizeof(*l->origins));
 		l->n_origins = n;
 	}
-	set = l->origins[seat->index];
+	for (set = l->origins[seat->index]; set != NULL; set = set->next)
+		if (set->tls == w.tls &&
+		    (w.tls == NULL || kb_str_eq(set->name, w.name)))
+			break;
 	if (set == NULL) {
-		set = kb_xalloc(sizeof(*set));
-		memset(set, 0, sizeof(*set));
+		set = new_set(&w, l->origins[seat->index]);
 		l->origins[seat->index] = set;
 	}
 	if (set->n == 0 ||
@@ -84,10 +143,10 @@ fits(const struct choice *c, const struct origin_set *set, size_t at)
 }
 
 static void
-take(const struct choice *c, size_t target, struct origin_set *set, size_t at,
+take(const struct seat *seat, struct origin_set *set, size_t at,
     struct picked *out)
 {
-	out->seat = c->u->targets[target].seat;
+	out->seat = seat;
 	out->origin = set->origins[at];
 	out->set = set;
 	out->spot = set->spots[at];
@@ -96,15 +155,16 @@ take(const struct choice *c, size_t target, struct origin_set *set, size_t at,
 
 /* An address of that target that fits, beginning at `from`. */
 static bool
-take_any(const struct choice *c, size_t target, size_t from, struct picked *out)
+take_any(
+    const struct choice *c, struct seat *seat, size_t from, struct picked *out)
 {
-	struct origin_set *set = origins_of(c->l, c->u->targets[target].seat);
+	struct origin_set *set = origins_of(c, seat);
 
 	for (size_t i = 0; i < set->n; i++) {
 		size_t at = (from + i) % set->n;
 
 		if (fits(c, set, at)) {
-			take(c, target, set, at, out);
+			take(seat, set, at, out);
 			return true;
 		}
 	}
@@ -122,10 +182,10 @@ by_turns(const struct choice *c, struct picked *out)
 
 	for (size_t i = 0; i < u->wheel_n; i++) {
 		size_t target = u->wheel[(c->turn + i) % u->wheel_n];
-		struct origin_set *set = origins_of(
-		    c->l, u->targets[target].seat);
+		struct seat *seat = u->targets[target].seat;
+		struct origin_set *set = origins_of(c, seat);
 
-		if (!take_any(c, target, set->turn, out))
+		if (!take_any(c, seat, set->turn, out))
 			continue;
 		set->turn = out->at + 1;
 		return true;
@@ -151,7 +211,7 @@ by_load(const struct choice *c, struct picked *out)
 	for (size_t i = 0; i < u->n; i++) {
 		size_t t = (c->turn + i) % u->n;
 		const struct target *target = &u->targets[t];
-		struct origin_set *set = origins_of(c->l, target->seat);
+		struct origin_set *set = origins_of(c, target->seat);
 
 		for (size_t at = 0; target->weight && at < set->n; at++) {
 			uint64_t calls = atomic_load_explicit(
@@ -163,7 +223,7 @@ by_load(const struct choice *c, struct picked *out)
 				continue;
 			least = calls;
 			weight = target->weight;
-			take(c, t, set, at, out);
+			take(target->seat, set, at, out);
 		}
 	}
 	return weight > 0;
@@ -178,7 +238,8 @@ by_hash(const struct choice *c, struct picked *out)
 	for (size_t i = 0; i < b->ring_n; i++) {
 		const struct point *p = &b->ring[(at + i) % b->ring_n];
 
-		if (take_any(c, p->target, (size_t)(c->key & 0xffff), out))
+		if (take_any(c, c->u->targets[p->target].seat,
+			(size_t)(c->key & 0xffff), out))
 			return true;
 	}
 	return false;
@@ -189,6 +250,8 @@ look(const struct choice *c, struct picked *out)
 {
 	const struct balance *b = c->u->balance;
 
+	if (c->only != NULL)
+		return take_any(c, c->only->seat, c->turn, out);
 	if (b != NULL && b->algorithm == LEAST_CONNECTIONS)
 		return by_load(c, out);
 	if (b != NULL && b->algorithm == CONSISTENT_HASHING && c->key)
@@ -204,7 +267,7 @@ available(const struct choice *c)
 
 	for (size_t i = 0; i < c->u->n; i++) {
 		const struct target *t = &c->u->targets[i];
-		struct origin_set *set = origins_of(c->l, t->seat);
+		struct origin_set *set = origins_of(c, t->seat);
 
 		for (size_t at = 0; at < set->n; at++) {
 			total += t->weight;
@@ -222,6 +285,9 @@ passes(const struct choice *c)
 
 	if (k == NULL)
 		return PANIC;
+	/* The data is there and nowhere else: no reason to try all the same. */
+	if (c->only != NULL)
+		return PANIC;
 	if (k->threshold < 0)
 		return PASSES;
 	return available(c) > k->threshold ? PANIC : GOOD;
@@ -234,16 +300,19 @@ balancer_pick(struct loop *l, struct local *local, const struct service *s,
 	const struct upstream *u = s->upstream;
 	struct choice c = {
 		.l = l,
+		.local = local,
+		.s = s,
 		.u = u,
+		.only = out->only,
 		.avoid = out->spot,
 		.now = kb_mono_ms(),
 		.key = key,
 	};
 	enum pass end = passes(&c);
 
-	if (u->wheel_n > 1)
+	if (u->wheel_n > 1 || c.only != NULL)
 		c.turn = local->turns[u->index]++;
-	*out = (struct picked) { .upstream = u };
+	*out = (struct picked) { .upstream = u, .only = c.only };
 	while (c.pass < end && !look(&c, out))
 		c.pass++;
 	if (out->origin == NULL)
@@ -301,18 +370,25 @@ balancer_over(struct picked *p)
 }
 
 bool
-balancer_has_other(struct loop *l, const struct service *s)
+balancer_has_other(struct loop *l, const struct local *local,
+    const struct service *s, const struct instance *only)
 {
 	struct choice c = {
 		.l = l,
+		.local = local,
+		.s = s,
 		.u = s->upstream,
+		.only = only,
 		.now = kb_mono_ms(),
 		.pass = GOOD,
 	};
 	struct picked found;
 
+	if (only != NULL)
+		return take_any(&c, only->seat, 0, &found);
 	for (size_t i = 0; i < c.u->n; i++)
-		if (c.u->targets[i].weight && take_any(&c, i, 0, &found))
+		if (c.u->targets[i].weight &&
+		    take_any(&c, c.u->targets[i].seat, 0, &found))
 			return true;
 	return false;
 }

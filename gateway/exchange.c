@@ -239,9 +239,13 @@ exchange_identity_lines(struct exchange *x, const struct service *service,
 char *
 exchange_service_token(struct exchange *x, const struct service *service)
 {
-	struct kb_arena *a = exchange_arena(x);
-	const struct snapshot *s = x->local->snapshot;
+	return service_token(exchange_arena(x), x->local->snapshot, service);
+}
 
+char *
+service_token(
+    struct kb_arena *a, const struct snapshot *s, const struct service *service)
+{
 	if (service->callee_index == NO_CALLEE)
 		return kb_strdup(a, "");
 	return kb_sprintf(a, "Authorization: Bearer %s\r\n",

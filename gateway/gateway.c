@@ -20,6 +20,8 @@
 
 enum {
 	DRAIN_LOOK_MS = 20,
+	START_DNS_MS = 1000,
+	ADOPT_DNS_MS = 200,
 	KEYS_LOOK_MS = 5,
 	/* How long connections without a request are spared: little at the
 	 * end; at an upgrade long, since nobody waits for us. */
@@ -104,6 +106,9 @@ void
 gateway_adopt(struct gateway *g, struct snapshot *s)
 {
 	activate(g, s);
+	/* Names that are new are known when the first request comes, as a
+	 * rule; slow ones are not waited for. */
+	resolver_wait(g->resolver, ADOPT_DNS_MS);
 	loops_publish(g, s);
 	snapshot_unref(g->snapshot);
 	g->snapshot = s;
@@ -340,7 +345,6 @@ start(struct process *p, const char **why)
 	struct gateway *g = &p->gateway;
 
 	watch_signals(p);
-	resolver_start(g->resolver);
 	p->internal = internal_start(g, p->base, why);
 	if (p->internal == NULL || !tls_prepare(g, why) || !loops_start(g, why))
 		return false;
@@ -421,16 +425,19 @@ assemble(struct process *p, struct kb_arena *a)
 	struct gateway *g = &p->gateway;
 
 	g->resolver = resolver_new();
+	resolver_start(g->resolver);
 	g->loaded_ms = kb_wall_ms();
 	trust(g, a);
 	g->health = health_new(g->resolver);
 	metrics_register(g);
+	resolver_register();
 	health_view_register(g);
 	p->base = event_base_new();
 	if (p->base == NULL)
 		kb_fatal("cannot make an event loop");
 	g->prober = prober_new(p->base, g->health);
 	activate(g, g->snapshot);
+	resolver_wait(g->resolver, START_DNS_MS);
 }
 
 int

@@ -101,6 +101,7 @@ void fields_read(struct problems *p, const struct kb_yaml *map,
 
 /* ---- entities of a configuration (immutable once loaded) ---------------- */
 
+struct kb_tls_client;
 struct seat;    /* a target's addresses and their health, see balance.h */
 struct balance; /* how an upstream chooses among its targets */
 struct checks;  /* what makes its targets healthy and unhealthy */
@@ -139,6 +140,8 @@ struct service {
 	bool enabled;
 	struct strs tags;
 	const struct upstream *upstream; /* never NULL once linked */
+	struct kb_tls_client *tls;       /* NULL: spoken to in plain */
+	const char *tls_name;            /* NULL: the target's name */
 	const char *callee;       /* the service as our own ones know it */
 	const char *display_name; /* X-Service-Name */
 	const char *host_value;   /* Host without preserve_host */
@@ -265,6 +268,19 @@ void exchange_set_identity(struct exchange *x, struct token_entry *entry);
 /* X-Tenant-ID for upstream; NULL: none. Must outlive the exchange's arena
  * or be in it. */
 void exchange_set_tenant(struct exchange *x, const char *slug);
+
+/*
+ * An endpoint ("http://host:port") of the upstream of the route's service
+ * that the file does not name, the same for the same endpoint as long as the
+ * process lives; NULL: it is none, or there are too many. set: the request,
+ * and questions to that service, go there and nowhere else, which is the
+ * end of it when it is not healthy.
+ */
+struct instance;
+struct instance *
+exchange_find_instance(struct exchange *x, const char *endpoint);
+bool instance_is_for(const struct instance *p, const struct exchange *x);
+void exchange_set_instance(struct exchange *x, struct instance *p);
 
 /* One header line for upstream / for the client. Clean values only. */
 void
@@ -431,8 +447,9 @@ struct ask {
 	struct kb_call *call; /* private */
 	struct loop *loop;    /* private */
 	struct local *local;  /* private: of the exchange, not counted */
-	bool repeated;        /* private */
-	struct event *later;  /* private */
+	const struct instance *instance; /* private */
+	bool repeated;                   /* private */
+	struct event *later;             /* private */
 };
 
 struct loop; /* the event loop that an exchange belongs to */
@@ -520,6 +537,7 @@ void exchange_count_limited(struct exchange *x);
 
 /* ---- rules that change names and values -----------------------------------
  */
+#include "tenants.h"
 #include "transform.h"
 
 #endif

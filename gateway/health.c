@@ -138,11 +138,16 @@ status_has(const struct status_set *set, int status)
  * -------------------------------------------------------------------
  */
 
+enum { SEAT_BUCKETS = 4096 };
+
 struct health {
 	struct resolver *resolver;
-	pthread_mutex_t lock; /* covers the spots' names, not their states */
-	struct seat **seats;  /* main thread */
-	size_t n, cap;
+	/* covers seats, instances and the spots' names, not their states */
+	pthread_mutex_t lock;
+	struct seat *buckets[SEAT_BUCKETS];
+	size_t n;
+	struct instance *instances[INSTANCES_MAX];
+	atomic_size_t n_instances;
 };
 
 struct health *
@@ -160,18 +165,24 @@ health_free(struct health *h)
 {
 	if (h == NULL)
 		return;
-	for (size_t i = 0; i < h->n; i++) {
-		free(h->seats[i]->upstream);
-		free(h->seats[i]->host);
-		free(h->seats[i]);
+	for (size_t i = 0; i < SEAT_BUCKETS; i++) {
+		struct seat *s = h->buckets[i], *next;
+
+		for (; s != NULL; s = next) {
+			next = s->next;
+			free(s->upstream);
+			free(s->host);
+			free(s);
+		}
 	}
-	free(h->seats);
+	for (size_t i = 0; i < h->n_instances; i++)
+		instance_free(h->instances[i]);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
 }
 
 static struct seat *
-add_seat(struct health *h, const char *upstream, const char *host, int port)
+new_seat(struct health *h, const char *upstream, const char *host, int port)
 {
 	struct seat *s = kb_xalloc(sizeof(*s));
 
@@ -179,27 +190,74 @@ add_seat(struct health *h, const char *upstream, const char *host, int port)
 	s->upstream = kb_xstrdup(upstream);
 	s->host = kb_xstrdup(host);
 	s->port = port;
-	s->index = h->n;
+	s->index = h->n++;
 	s->peer = resolver_peer(h->resolver, host, port);
-	if (h->n == h->cap) {
-		h->cap = h->cap ? h->cap * 2 : 64;
-		h->seats = kb_xrealloc(h->seats, h->cap * sizeof(*h->seats));
-	}
-	h->seats[h->n++] = s;
+	return s;
+}
+
+/* The lock is held. */
+static struct seat *
+seat_of(struct health *h, const char *upstream, const char *host, int port)
+{
+	uint64_t key = kb_hash(upstream, strlen(upstream)) * 31 +
+	    kb_hash(host, strlen(host)) + (unsigned)port;
+	struct seat **bucket = &h->buckets[key % SEAT_BUCKETS], *s;
+
+	for (s = *bucket; s != NULL; s = s->next)
+		if (s->port == port && kb_str_eq(s->host, host) &&
+		    kb_str_eq(s->upstream, upstream))
+			return s;
+	s = new_seat(h, upstream, host, port);
+	s->next = *bucket;
+	*bucket = s;
 	return s;
 }
 
 struct seat *
 health_seat(struct health *h, const char *upstream, const char *host, int port)
 {
-	for (size_t i = 0; i < h->n; i++) {
-		struct seat *s = h->seats[i];
+	struct seat *s;
 
-		if (s->port == port && kb_str_eq(s->host, host) &&
-		    kb_str_eq(s->upstream, upstream))
-			return s;
+	pthread_mutex_lock(&h->lock);
+	s = seat_of(h, upstream, host, port);
+	pthread_mutex_unlock(&h->lock);
+	return s;
+}
+
+/* ---- instances
+ * ------------------------------------------------
+ */
+
+struct instance *
+health_instance(struct health *h, const char *upstream, const char *endpoint)
+{
+	struct instance *p = NULL;
+	size_t i;
+
+	pthread_mutex_lock(&h->lock);
+	for (i = 0; i < h->n_instances; i++) {
+		p = h->instances[i];
+		if (kb_str_eq(p->upstream, upstream) &&
+		    kb_str_eq(p->endpoint, endpoint))
+			break;
 	}
-	return add_seat(h, upstream, host, port);
+	if (i == h->n_instances) {
+		p = i < INSTANCES_MAX ? instance_new(upstream, endpoint) : NULL;
+		if (p != NULL) {
+			p->seat = seat_of(h, upstream, p->host, p->port);
+			h->instances[i] = p;
+			atomic_store(&h->n_instances, i + 1);
+		}
+	}
+	pthread_mutex_unlock(&h->lock);
+	return p;
+}
+
+size_t
+health_instances(const struct health *h, struct instance *const **out)
+{
+	*out = h->instances;
+	return atomic_load(&h->n_instances);
 }
 
 static void
@@ -353,11 +411,12 @@ void
 health_clear_series(struct health *h)
 {
 	pthread_mutex_lock(&h->lock);
-	for (size_t i = 0; i < h->n; i++) {
-		clear(h->seats[i]->series);
-		for (size_t j = 0; j < KB_COUNT(h->seats[i]->spots); j++)
-			clear(h->seats[i]->spots[j].series);
-	}
+	for (size_t i = 0; i < SEAT_BUCKETS; i++)
+		for (struct seat *s = h->buckets[i]; s; s = s->next) {
+			clear(s->series);
+			for (size_t j = 0; j < KB_COUNT(s->spots); j++)
+				clear(s->spots[j].series);
+		}
 	pthread_mutex_unlock(&h->lock);
 }
 

@@ -86,6 +86,33 @@ collect_target(struct health *h, const struct upstream *u, struct seat *seat)
 		    state_of(u, spots[i]));
 }
 
+static bool
+is_target(const struct upstream *u, const struct seat *seat)
+{
+	for (size_t i = 0; i < u->n; i++)
+		if (u->targets[i].seat == seat)
+			return true;
+	return false;
+}
+
+/* The instances of an upstream that are in use and no target of its own. */
+static struct seat *
+next_instance(const struct gateway *g, const struct upstream *u, size_t *at)
+{
+	struct instance *const *all;
+	size_t n = health_instances(g->health, &all);
+
+	while (*at < n) {
+		struct instance *one = all[(*at)++];
+
+		if (kb_str_eq(one->upstream, u->name) &&
+		    !is_target(u, one->seat) &&
+		    instance_is_used(one, kb_mono_ms()))
+			return one->seat;
+	}
+	return NULL;
+}
+
 static void
 collect(void *arg)
 {
@@ -93,10 +120,16 @@ collect(void *arg)
 	const struct snapshot *s = g->snapshot;
 
 	health_clear_series(g->health);
-	for (size_t i = 0; i < s->n_upstreams; i++)
-		for (size_t j = 0; j < s->upstreams[i]->n; j++)
-			collect_target(g->health, s->upstreams[i],
-			    s->upstreams[i]->targets[j].seat);
+	for (size_t i = 0; i < s->n_upstreams; i++) {
+		const struct upstream *u = s->upstreams[i];
+		struct seat *seat;
+		size_t at = 0;
+
+		for (size_t j = 0; j < u->n; j++)
+			collect_target(g->health, u, u->targets[j].seat);
+		while ((seat = next_instance(g, u, &at)) != NULL)
+			collect_target(g->health, u, seat);
+	}
 }
 
 void
@@ -213,6 +246,7 @@ write_target(struct view *v, const struct target *t)
 	kb_w_str(&v->w, "target", name);
 	kb_w_int(&v->w, "weight", t->weight);
 	kb_w_str(&v->w, "health", state_names[state]);
+	kb_w_opt(&v->w, "dns_error", peer_problem(t->seat->peer));
 	kb_w_object(&v->w, "upstream");
 	write_id(&v->w, "id", v->u->name);
 	kb_w_object_end(&v->w);
@@ -244,7 +278,9 @@ show(struct kb_exchange *ex, struct gateway *g, const struct upstream *u)
 {
 	static const char lines[] = "Content-Type: application/json\r\n";
 	struct view v = { .g = g, .u = u };
+	struct seat *seat;
 	struct kb_buf b;
+	size_t at = 0;
 
 	kb_buf_init(&b, TEXT_MAX);
 	kb_w_init(&v.w, &b);
@@ -252,6 +288,10 @@ show(struct kb_exchange *ex, struct gateway *g, const struct upstream *u)
 	kb_w_array(&v.w, "data");
 	for (size_t i = 0; i < u->n; i++)
 		write_target(&v, &u->targets[i]);
+	/* Instances are reached for their tenants alone: without a weight. */
+	while ((seat = next_instance(g, u, &at)) != NULL)
+		write_target(
+		    &v, &(struct target) { seat->host, seat->port, 0, seat });
 	kb_w_array_end(&v.w);
 	kb_w_null(&v.w, "next");
 	write_balancer(&v);

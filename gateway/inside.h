@@ -99,6 +99,7 @@ struct snapshot {
 	size_t n_consumers;
 	struct keys *keys;   /* of consumers */
 	struct chain global; /* for requests that match no route */
+	struct kb_tls_client *instance_tls; /* for instances of https */
 	struct router *router;
 	/* Services that get a proof, and the keys for them. */
 	const char *callees[16];
@@ -153,17 +154,28 @@ struct peer {
 	atomic_uint generation; /* grows whenever the addresses change */
 	struct peer_address addresses[PEER_ADDRESSES];
 	size_t n;
-	int64_t due_ms; /* of the next look-up */
+	/* of the resolver alone */
+	int64_t due_ms;    /* of the next look-up */
+	unsigned failures; /* in a row */
+	bool asked;        /* there was an answer, good or bad */
+	atomic_int problem;
+	struct peer *next;
 };
 
 /* The peers of a process; they live as long as it. */
 struct resolver;
 struct resolver *resolver_new(void);
-/* Main thread. Looks up when the peer is new. */
+/* The same peer for the same two, for ever; any thread, never waits. A new
+ * name has no address before its first look-up. */
 struct peer *resolver_peer(struct resolver *r, const char *host, int port);
-/* Refreshes names in a thread of its own until resolver_free. */
+/* Looks names up in threads of its own until resolver_free. */
 void resolver_start(struct resolver *r);
+/* Until each name was looked up once, but no longer than that. */
+void resolver_wait(struct resolver *r, int64_t ms);
 void resolver_free(struct resolver *r);
+void resolver_register(void); /* its metrics */
+/* Why the last look-up failed; NULL: it did not. Any thread. */
+const char *peer_problem(const struct peer *p);
 /* Copies the present addresses; any thread. Returns how many. */
 size_t resolver_addresses(struct resolver *r, struct peer *p,
     struct peer_address out[PEER_ADDRESSES], unsigned *generation);
@@ -396,6 +408,7 @@ struct exchange {
 
 	/* upstream */
 	struct kb_call *call;
+	struct instance *instance; /* NULL: as the upstream chooses */
 	struct picked picked;
 	uint64_t balance_key; /* for consistent hashing; 0: none */
 	bool has_body, body_ended, paused, asked, responded, tunnel;
@@ -425,6 +438,11 @@ void held_head(struct exchange *x, int status, const struct kb_buf *lines);
 void held_body(struct exchange *x, const char *data, size_t len);
 void held_done(struct exchange *x);
 void held_fail(struct exchange *x, enum kb_err err);
+/* "Authorization: Bearer …" line for that service, or "". */
+char *service_token(struct kb_arena *a, const struct snapshot *s,
+    const struct service *service);
+/* As ask_start, for nobody's exchange. */
+void ask_start_alone(struct loop *l, struct ask *a);
 /* Allowed method names of a mask, "GET, POST". */
 char *method_list(struct kb_arena *a, unsigned mask);
 

@@ -305,7 +305,7 @@ loop_close(struct loop *l)
 	free_exchanges(l);
 	kb_client_free(l->client);
 	for (size_t i = 0; i < l->n_origins; i++)
-		free(l->origins[i]);
+		origin_sets_free(l->origins[i]);
 	free(l->origins);
 	local_unref(l->local);
 	snapshot_unref(l->next);

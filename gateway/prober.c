@@ -317,6 +317,35 @@ look_at(
 	return next;
 }
 
+static const struct upstream *
+upstream_named(const struct snapshot *s, const char *name)
+{
+	for (size_t i = 0; i < s->n_upstreams; i++)
+		if (kb_str_eq(s->upstreams[i]->name, name))
+			return s->upstreams[i];
+	return NULL;
+}
+
+static int64_t
+look_at_instances(struct prober *pr, int64_t now, int64_t next)
+{
+	struct instance *const *instances;
+	size_t n = health_instances(pr->health, &instances);
+
+	for (size_t i = 0; i < n; i++) {
+		const struct upstream *u = upstream_named(
+		    pr->snapshot, instances[i]->upstream);
+		int64_t at;
+
+		if (u == NULL || u->checks == NULL ||
+		    !instance_is_used(instances[i], now))
+			continue;
+		at = look_at(pr, u, instances[i]->seat, now);
+		next = at < next ? at : next;
+	}
+	return next;
+}
+
 static void
 on_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -335,6 +364,7 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 			next = at < next ? at : next;
 		}
 	}
+	next = look_at_instances(pr, now, next);
 	ms = next - kb_mono_ms();
 	ms = ms < SOON_MS ? SOON_MS : ms;
 	after = (struct timeval) { .tv_sec = ms / 1000,

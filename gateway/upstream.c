@@ -61,15 +61,23 @@ catch_up(struct exchange *x)
 	}
 }
 
+static const char *
+instance_problem(const struct exchange *x)
+{
+	return x->instance ? "The instance of this tenant is not available"
+			   : NULL;
+}
+
 static void
 start_try(struct exchange *x)
 {
 	const struct service *s = x->route->service;
 	struct loop *l = x->loop;
 
+	x->picked.only = x->instance;
 	balancer_pick(l, x->local, s, x->balance_key, &x->picked);
 	if (x->picked.origin == NULL) {
-		exchange_fail(x, KB_UNAVAILABLE, NULL);
+		exchange_fail(x, KB_UNAVAILABLE, instance_problem(x));
 		return;
 	}
 	upstream_head(x);
@@ -264,7 +272,8 @@ schedule_retry(struct exchange *x)
 
 	if (ms > LONGEST_DELAY_MS)
 		ms = LONGEST_DELAY_MS;
-	if (!balancer_has_other(x->loop, x->route->service))
+	if (!balancer_has_other(
+		x->loop, x->local, x->route->service, x->instance))
 		after.tv_usec = (suseconds_t)ms * 1000;
 	if (x->has_body && !x->body_ended && !x->paused) {
 		x->paused = true;
@@ -307,7 +316,8 @@ on_fail(
 		schedule_retry(x);
 		return;
 	}
-	exchange_fail(x, error_of(error), NULL);
+	exchange_fail(x, error_of(error),
+	    error == KB_CALL_CONNECT ? instance_problem(x) : NULL);
 	exchange_resume(x);
 }
 
@@ -420,7 +430,7 @@ ask_begin(struct ask *a)
 	const struct service *s = a->service;
 	struct loop *l = a->loop;
 	struct timeval now = { 0 };
-	struct picked picked = { 0 };
+	struct picked picked = { .only = a->instance };
 	struct kb_buf *head = &l->head;
 
 	balancer_pick(l, a->local, s, 0, &picked);
@@ -432,8 +442,9 @@ ask_begin(struct ask *a)
 	}
 	kb_buf_reset(head);
 	kb_buf_addf(head, "%s %s%s HTTP/1.1\r\nHost: %s\r\n%s%s\r\n",
-	    kb_method_name(a->method), s->path, a->path, s->host_value,
-	    a->headers, a->method == KB_M_POST ? "Content-Length: 0\r\n" : "");
+	    kb_method_name(a->method), s->path, a->path,
+	    a->instance ? a->instance->authority : s->host_value, a->headers,
+	    a->method == KB_M_POST ? "Content-Length: 0\r\n" : "");
 	a->call = kb_call_start(&(struct kb_call_conf) {
 	    .origin = picked.origin,
 	    .ops = &ask_ops,
@@ -448,15 +459,31 @@ ask_begin(struct ask *a)
 	});
 }
 
-void
-ask_start(struct exchange *x, struct ask *a)
+static void
+ask_prepare(struct ask *a, struct loop *l, struct local *local)
 {
 	kb_buf_init(&a->body, a->max_answer);
 	a->call = NULL;
 	a->later = NULL;
-	a->loop = x->loop;
-	a->local = x->local;
+	a->loop = l;
+	a->local = local;
+	a->instance = NULL;
 	a->repeated = false;
+}
+
+void
+ask_start(struct exchange *x, struct ask *a)
+{
+	ask_prepare(a, x->loop, x->local);
+	if (x->route != NULL && a->service == x->route->service)
+		a->instance = x->instance;
+	ask_begin(a);
+}
+
+void
+ask_start_alone(struct loop *l, struct ask *a)
+{
+	ask_prepare(a, l, l->local);
 	ask_begin(a);
 }
 

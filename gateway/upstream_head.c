@@ -272,6 +272,8 @@ request_line(struct exchange *x, struct kb_buf *out)
 		kb_buf_adds(out, x->rewrite->host);
 	else if (x->route->preserve_host && host.len)
 		kb_buf_add(out, host.ptr, host.len);
+	else if (x->instance)
+		kb_buf_adds(out, x->instance->authority);
 	else
 		kb_buf_adds(out, x->route->service->host_value);
 	kb_buf_add(out, "\r\n", 2);

@@ -1,349 +1,214 @@
 /*
- * tenant-router: which tenant the caller's organisation has. admin is asked
- * with a service token; each loop remembers an answer for 30 s (5 s when
- * there is no tenant) and uses an older one while admin cannot be reached.
- * Those who ask for the same organisation at once share one question.
+ * tenant-router: which tenant a request is for, and on which instance it
+ * lives. With `source: identity` that is the tenant of the caller's
+ * organisation, or the one of the caller's own that X-Tenant-ID names; with
+ * `source: path` the one that /tenant/{slug}/… names, whoever calls. Requests
+ * to a service of `placed_services` go to the tenant's instance and to no
+ * other: its data is nowhere else.
  */
-#include <stdlib.h>
 #include <string.h>
 
-#include <kombi/json.h>
 #include <kombi/log.h>
 #include <kombi/str.h>
-#include <kombi/time.h>
 
 #include "gateway.h"
 
-enum {
-	BUCKETS = 1024,
-	ENTRIES_MAX = 16384,
-	TENANTS_MAX = 32,
-	KEEP_MS = 30000,
-	KEEP_NONE_MS = 5000,
-	RETRY_MS = 1000,
-	STALE_MS = 24 * 3600 * 1000,
-	ASK_MS = 5000,
-};
+enum named_by { IDENTITY, PATH };
 
 struct router_conf {
 	const char *admin_service;
+	int source;
+	struct strs placed_services; /* by the name in their proofs */
+	int64_t tenant_limit;        /* requests of a tenant in a minute */
 };
+
+static const char *const sources[] = { "identity", "path", NULL };
 
 static const struct field fields[] = {
 	CONF_STR(struct router_conf, admin_service, .required = true),
+	CONF_ENUM(struct router_conf, source, .choices = sources),
+	CONF_STRS(struct router_conf, placed_services),
+	CONF_INT(struct router_conf, tenant_limit, .max = 10000000),
 	CONF_END,
 };
 
-/* One exchange that waits for an answer. */
-struct waiter {
-	struct exchange *x;
-	struct waiter *next;
-	struct org *org;
+static const char *const usually_placed[] = { "stack" };
+
+static const struct router_conf defaults = {
+	.placed_services = { usually_placed, KB_COUNT(usually_placed) },
 };
 
-/* What is known of an organisation. */
-struct org {
-	struct org *next;
-	char *id;
-	char *tenants[TENANTS_MAX]; /* active slugs, in admin's order */
-	size_t n;
-	int64_t known_ms; /* when admin answered last; 0: never */
-	int64_t fresh_ms; /* no question before that time */
-	enum kb_err err;  /* of the last question */
-	bool asking;
-	struct ask ask;
-	char *path, *headers;
-	struct waiter *waiters;
-};
+extern const struct plugin plugin_tenant_router;
 
-struct table {
-	struct org *buckets[BUCKETS];
-	size_t n;
-};
-
-static void
-org_free(struct org *o)
-{
-	if (o->asking)
-		ask_cancel(&o->ask);
-	kb_buf_free(&o->ask.body);
-	for (size_t i = 0; i < o->n; i++)
-		free(o->tenants[i]);
-	free(o->path);
-	free(o->headers);
-	free(o->id);
-	free(o);
-}
-
-static void *
-table_make(struct loop *l)
-{
-	struct table *t = kb_xalloc(sizeof(*t));
-
-	(void)l;
-	memset(t, 0, sizeof(*t));
-	return t;
-}
-
-static void
-table_drop(void *p)
-{
-	struct table *t = p;
-
-	for (size_t i = 0; i < BUCKETS; i++) {
-		while (t->buckets[i] != NULL) {
-			struct org *o = t->buckets[i];
-
-			t->buckets[i] = o->next;
-			org_free(o);
-		}
-	}
-	free(t);
-}
-
-/* Makes room: forgets what nobody waits for, in the bucket at hand. */
-static void
-forget(struct table *t, struct org **bucket)
-{
-	struct org **at = bucket;
-
-	while (*at != NULL) {
-		struct org *o = *at;
-
-		if (o->asking || o->waiters) {
-			at = &o->next;
-			continue;
-		}
-		*at = o->next;
-		org_free(o);
-		t->n--;
-	}
-}
-
-static struct org *
-org_of(struct table *t, const char *id)
-{
-	struct org **bucket = &t->buckets[kb_hash(id, strlen(id)) % BUCKETS];
-	struct org *o;
-
-	for (o = *bucket; o != NULL; o = o->next)
-		if (kb_str_eq(o->id, id))
-			return o;
-	if (t->n >= ENTRIES_MAX)
-		forget(t, bucket);
-	o = kb_xalloc(sizeof(*o));
-	memset(o, 0, sizeof(*o));
-	o->id = kb_xstrdup(id);
-	kb_buf_init(&o->ask.body, 256 * 1024);
-	o->next = *bucket;
-	*bucket = o;
-	t->n++;
-	return o;
-}
-
-/* ---- asking -------------------------------------------------------------- */
+/* ---- placing ------------------------------------------------------------- */
 
 static bool
-keep_tenants(struct org *o, const char *text, size_t len)
+is_placed(const struct router_conf *conf, const struct service *s)
 {
-	struct kb_arena *a = kb_arena_new(0);
-	const struct kb_json *root, *list;
-	const char *why;
-	bool fine = kb_json_parse(a, text, len, &root, &why) == KB_OK;
-
-	list = fine ? kb_json_get(root, "data") : NULL;
-	fine = list != NULL && kb_json_kind(list) == KB_JSON_ARRAY;
-	if (fine) {
-		for (size_t i = 0; i < o->n; i++)
-			free(o->tenants[i]);
-		o->n = 0;
-	}
-	for (size_t i = 0; fine && i < kb_json_size(list); i++) {
-		const struct kb_json *t = kb_json_at(list, i);
-		const char *slug = kb_json_str(t, "slug");
-		const char *status = kb_json_str(t, "status");
-
-		if (slug != NULL && kb_is_slug(slug) &&
-		    kb_str_eq(status, "active") && o->n < TENANTS_MAX)
-			o->tenants[o->n++] = kb_xstrdup(slug);
-	}
-	kb_arena_free(a);
-	return fine;
+	for (size_t i = 0; i < conf->placed_services.n; i++)
+		if (kb_str_eq(conf->placed_services.v[i], s->callee))
+			return true;
+	return false;
 }
 
 static void
-answered(struct ask *ask)
+place(struct exchange *x, const struct router_conf *conf, struct tenant_at *t)
 {
-	struct org *o = ask->arg;
-	struct waiter *w = o->waiters;
-	int64_t now = kb_mono_ms();
-	bool known = false;
-
-	o->asking = false;
-	o->waiters = NULL;
-	o->err = ask->err;
-	if (ask->err == KB_OK && ask->status == 404) {
-		for (size_t i = 0; i < o->n; i++)
-			free(o->tenants[i]);
-		o->n = 0;
-		known = true;
-	} else if (ask->err == KB_OK && ask->status == 200) {
-		known = keep_tenants(o, kb_buf_str(&ask->body), ask->body.len);
-	}
-	if (known) {
-		o->known_ms = now;
-		o->fresh_ms = now + (o->n ? KEEP_MS : KEEP_NONE_MS);
-	} else {
-		kb_warn(NULL, "tenants of an organisation are not known",
-		    KB_S("org", o->id), KB_N("status", ask->status));
-		o->fresh_ms = now + RETRY_MS;
-	}
-	kb_buf_free(&ask->body);
-	while (w != NULL) {
-		struct waiter *next = w->next;
-
-		w->org = NULL;
-		exchange_resume(w->x);
-		w = next;
-	}
-}
-
-static void
-ask_admin(struct exchange *x, struct org *o, const struct service *admin)
-{
-	struct kb_buf path;
-
-	kb_buf_init(&path, 4096);
-	kb_buf_adds(&path, "/api/internal/tenants/by-org/");
-	kb_percent_encode(&path, o->id, "");
-	free(o->path);
-	free(o->headers);
-	o->path = kb_xstrdup(kb_buf_str(&path));
-	o->headers = kb_xstrdup(exchange_service_token(x, admin));
-	kb_buf_free(&path);
-	o->ask = (struct ask) {
-		.service = admin,
-		.method = KB_M_GET,
-		.path = o->path,
-		.headers = o->headers,
-		.timeout_ms = ASK_MS,
-		.max_answer = 256 * 1024,
-		.done = answered,
-		.arg = o,
-	};
-	o->asking = true;
-	ask_start(x, &o->ask);
-}
-
-/* The exchange ended before the answer came. */
-static void
-leave(void *arg)
-{
-	struct waiter *w = arg, **at;
-
-	if (w->org == NULL)
+	if (t->endpoint == NULL || !is_placed(conf, exchange_route(x)->service))
 		return;
-	for (at = &w->org->waiters; *at != NULL; at = &(*at)->next) {
-		if (*at == w) {
-			*at = w->next;
-			return;
-		}
+	if (!t->usable) {
+		exchange_fail(x, KB_UNAVAILABLE,
+		    "The instance of this tenant is not available");
+		return;
 	}
+	if (t->instance == NULL || !instance_is_for(t->instance, x))
+		t->instance = exchange_find_instance(x, t->endpoint);
+	if (t->instance != NULL) {
+		exchange_set_instance(x, t->instance);
+		return;
+	}
+	kb_error(NULL, "a tenant's instance has no usable endpoint",
+	    KB_S("tenant", t->slug), KB_S("endpoint", t->endpoint));
+	exchange_fail(x, KB_UNAVAILABLE, NULL);
+}
+
+static void
+limit(struct exchange *x, const struct router_conf *conf, const char *slug)
+{
+	struct counted c;
+
+	if (conf->tenant_limit == 0)
+		return;
+	counter_take(kb_hash(slug, strlen(slug)) ^ 0x74656e616e74, 60,
+	    conf->tenant_limit, &c);
+	if (!c.over)
+		return;
+	exchange_count_limited(x);
+	exchange_add_response_number(x, "Retry-After", c.wait_s);
+	exchange_fail(x, KB_RATE_LIMITED, NULL);
+}
+
+/* ---- by identity --------------------------------------------------------- */
+
+static void
+choose(struct exchange *x, const struct router_conf *conf, struct tenant_at *t)
+{
+	exchange_set_tenant(x, kb_strdup(exchange_arena(x), t->slug));
+	limit(x, conf, t->slug);
+	if (!exchange_is_answered(x))
+		place(x, conf, t);
+}
+
+/* Users may be members of tenants of other organisations than their own. */
+static enum verdict
+by_membership(
+    struct exchange *x, const struct router_conf *conf, struct tenants_query *q)
+{
+	const struct kb_identity *id = exchange_identity(x);
+	struct tenant_list *list;
+	struct tenant_at *t;
+
+	q->by = TENANTS_OF_USER;
+	q->id = id ? id->value[KB_ID_USER] : NULL;
+	if (q->id == NULL || q->id[0] == '\0') {
+		exchange_fail(x, KB_TENANT_FORBIDDEN, NULL);
+		return NEXT;
+	}
+	if (tenants_find(x, &plugin_tenant_router, q, &list) == WAIT)
+		return WAIT;
+	if (list == NULL)
+		return NEXT;
+	t = tenant_in(list, q->wish);
+	if (t != NULL)
+		choose(x, conf, t);
+	else
+		exchange_fail(x, KB_TENANT_FORBIDDEN, NULL);
+	return NEXT;
 }
 
 static enum verdict
-wait_for(struct exchange *x, struct org *o)
+by_identity(
+    struct exchange *x, const struct router_conf *conf, struct tenants_query *q)
 {
-	struct waiter *w = kb_new(exchange_arena(x), struct waiter);
+	const struct kb_identity *id = exchange_identity(x);
+	struct tenant_list *list = NULL;
+	struct tenant_at *t = NULL;
 
-	*w = (struct waiter) { .x = x, .next = o->waiters, .org = o };
-	o->waiters = w;
-	exchange_on_cancel(x, leave, w);
-	exchange_again(x);
-	return WAIT;
+	q->wish = exchange_header(x, "X-Tenant-ID");
+	q->by = TENANTS_OF_ORG;
+	q->id = id ? id->value[KB_ID_ORG] : NULL;
+	if (q->id != NULL && q->id[0]) {
+		if (tenants_find(x, &plugin_tenant_router, q, &list) == WAIT)
+			return WAIT;
+		if (list == NULL)
+			return NEXT;
+		if (q->wish.ptr != NULL)
+			t = tenant_in(list, q->wish);
+		else if (list->n)
+			t = &list->v[0];
+	}
+	if (t != NULL)
+		choose(x, conf, t);
+	else if (q->wish.ptr != NULL)
+		return by_membership(x, conf, q);
+	return NEXT;
 }
 
-/* ---- choosing ------------------------------------------------------------ */
+/* ---- by path ------------------------------------------------------------- */
 
-/* The tenant that the client asks for, else the first; NULL: not a member. */
+/* What follows /tenant/; NULL: nothing does. */
 static const char *
-chosen(struct kb_slice wish, const struct org *o)
+slug_of_path(struct exchange *x)
 {
-	if (wish.ptr == NULL)
-		return o->n ? o->tenants[0] : "";
-	for (size_t i = 0; i < o->n; i++)
-		if (kb_slice_eq(wish, o->tenants[i]))
-			return o->tenants[i];
-	return NULL;
+	struct kb_slice rest = exchange_path(x), part;
+
+	if (rest.len < 9 || memcmp(rest.ptr, "/tenant/", 8) != 0)
+		return NULL;
+	rest.ptr += 8;
+	rest.len -= 8;
+	if (!kb_slice_next(&rest, '/', &part) || part.len == 0)
+		return NULL;
+	return kb_slice_dup(exchange_arena(x), part);
 }
 
-static void
-choose(struct exchange *x, const struct org *o)
+static enum verdict
+by_path(
+    struct exchange *x, const struct router_conf *conf, struct tenants_query *q)
 {
-	const char *slug = chosen(exchange_header(x, "X-Tenant-ID"), o);
+	struct tenant_list *list;
+	struct tenant_at *t;
 
-	if (slug == NULL)
-		exchange_fail(x, KB_TENANT_FORBIDDEN, NULL);
-	else if (slug[0])
-		exchange_set_tenant(x, kb_strdup(exchange_arena(x), slug));
-}
-
-static void
-without_org(struct exchange *x)
-{
-	if (exchange_header(x, "X-Tenant-ID").ptr != NULL)
-		exchange_fail(x, KB_TENANT_FORBIDDEN, NULL);
-}
-
-/* A tenant that was made a moment ago shall not be missed for long. */
-static bool
-worth_asking(struct exchange *x, const struct org *o, int64_t now)
-{
-	if (now >= o->fresh_ms)
-		return true;
-	return now - o->known_ms > KEEP_NONE_MS && !o->err &&
-	    chosen(exchange_header(x, "X-Tenant-ID"), o) == NULL;
-}
-
-/* Old news serve while the fresh answer is on its way, or admin is away. */
-static bool
-serves(struct exchange *x, const struct org *o, int64_t now)
-{
-	if (o->known_ms == 0 || now - o->known_ms > STALE_MS)
-		return false;
-	if (!o->asking || o->err)
-		return true;
-	return o->n && now - o->known_ms < 2 * KEEP_MS &&
-	    chosen(exchange_header(x, "X-Tenant-ID"), o) != NULL;
+	q->by = TENANTS_BY_SLUG;
+	q->id = slug_of_path(x);
+	if (q->id == NULL || !kb_is_slug(q->id)) {
+		exchange_fail(x, KB_TENANT_NOT_FOUND, NULL);
+		return NEXT;
+	}
+	q->wish = kb_slice_of(q->id);
+	if (tenants_find(x, &plugin_tenant_router, q, &list) == WAIT)
+		return WAIT;
+	if (list == NULL)
+		return NEXT;
+	t = tenant_in(list, q->wish);
+	if (t == NULL) {
+		exchange_fail(x, KB_TENANT_NOT_FOUND, NULL);
+		return NEXT;
+	}
+	limit(x, conf, t->slug);
+	if (!exchange_is_answered(x))
+		place(x, conf, t);
+	return NEXT;
 }
 
 static enum verdict
 access(struct exchange *x, const struct plugin_use *use)
 {
 	const struct router_conf *conf = use->conf;
-	const struct kb_identity *id = exchange_identity(x);
-	const struct service *admin = exchange_service(x, conf->admin_service);
-	const char *org = id ? id->value[KB_ID_ORG] : NULL;
-	int64_t now = kb_mono_ms();
-	struct org *o;
+	struct tenants_query q = { .admin_service = conf->admin_service };
 
-	if (org == NULL || org[0] == '\0') {
-		without_org(x);
-		return NEXT;
-	}
-	o = org_of(
-	    loop_slot(exchange_loop(x), use->plugin, table_make, table_drop),
-	    org);
-	if (!o->asking && admin != NULL && worth_asking(x, o, now))
-		ask_admin(x, o, admin);
-	if (serves(x, o, now)) {
-		choose(x, o);
-		return NEXT;
-	}
-	if (o->asking)
-		return wait_for(x, o);
-	exchange_fail(x, KB_UNAVAILABLE, "The tenant cannot be looked up now");
-	return NEXT;
+	if (conf->source == PATH)
+		return by_path(x, conf, &q);
+	return by_identity(x, conf, &q);
 }
 
 const struct plugin plugin_tenant_router = {
@@ -351,6 +216,7 @@ const struct plugin plugin_tenant_router = {
 	.priority = 905,
 	.fields = fields,
 	.conf_size = sizeof(struct router_conf),
+	.defaults = &defaults,
 	.access = access,
-	.help = "the tenant of the caller's organisation, asked of admin",
+	.help = "sends a tenant's requests to the instance where it lives",
 };

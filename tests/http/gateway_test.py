@@ -410,6 +410,9 @@ def test_roles_are_held_whole_and_in_the_active_organisation():
     envelope(GW.call("GET", "/v1/admin/x", token=ISSUER.token(**elsewhere)), 403, "AUTH_INSUFFICIENT")
 
 
+ADMIN.rules["/api/internal/users/"] = lambda wire, head: send(wire, 200, b'{"data":[]}', "application/json")
+
+
 def tenants_of(org, *slugs, status=200):
     body = json.dumps({"data": [{"slug": slug, "plan": "pro", "status": state} for slug, state in slugs]}).encode()
     ADMIN.rules[f"/api/internal/tenants/by-org/{org}"] = lambda wire, head: send(wire, status, body, "application/json")
