@@ -412,6 +412,7 @@ finish(struct process *p)
 			event_free(others[i]);
 	event_base_free(p->base);
 	verifiers_stop();
+	redis_forget();
 	health_free(p->gateway.health);
 	resolver_free(p->gateway.resolver);
 	snapshot_unref(p->gateway.snapshot);
@@ -430,6 +431,7 @@ assemble(struct process *p, struct kb_arena *a)
 	trust(g, a);
 	g->health = health_new(g->resolver);
 	metrics_register(g);
+	redis_register();
 	resolver_register();
 	health_view_register(g);
 	p->base = event_base_new();

@@ -485,9 +485,11 @@ struct redis_conf {
 };
 
 /*
- * The client of this loop for that server, made at first use; `conf` NULL:
- * the one that the options of the process name. NULL: there is none. It
- * belongs to the loop's thread and ends with the loop.
+ * The client of this loop for that server, made at first use; `conf` NULL, or
+ * without a host: the one that the options of the process name. NULL: there is
+ * none, or there are too many. It belongs to the loop's thread and ends with
+ * the loop, after the exchanges and before the memory of plugins; answers
+ * that are outstanding then come as KB_REDIS_CLOSED.
  */
 struct kb_redis *loop_redis(struct loop *l, const struct redis_conf *conf);
 

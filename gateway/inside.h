@@ -198,6 +198,10 @@ struct gateway_config {
 	int64_t drain_delay_ms; /* /ready says no first */
 	int64_t upgrade_ms;     /* a new process has to come up */
 	const char *pid_file;   /* NULL: none */
+	const char *redis_host, *redis_username;
+	struct kb_secret redis_password;
+	int64_t redis_port, redis_database;
+	int64_t replicas;
 };
 
 /* ---- sockets.c: listening sockets --------------------------------------- */
@@ -307,7 +311,8 @@ struct loop {
 	size_t n_origins;
 	struct kb_token_cache *tokens[VERIFIERS_MAX];
 	struct loop_plugin_slot slots[LOOP_SLOTS];
-	int64_t retry_credit; /* hundredths of a retry */
+	struct redis_client *redis; /* its clients */
+	int64_t retry_credit;       /* hundredths of a retry */
 	struct event *wake;
 	int wake_fd;
 	pthread_mutex_t lock;           /* covers next… and drain… */
@@ -331,6 +336,10 @@ void loops_publish(struct gateway *g, struct snapshot *s);
 void loops_drain(struct gateway *g, int64_t ms, int64_t idle_ms);
 bool loops_drained(const struct gateway *g);
 void loops_join(struct gateway *g);
+/* redis.c: the clients of a loop end; metrics; at the end of the process. */
+void loop_redis_free(struct loop *l);
+void redis_register(void);
+void redis_forget(void);
 struct local *local_ref(struct local *l);
 void local_unref(struct local *l);
 

@@ -295,6 +295,7 @@ loop_close(struct loop *l)
 		return;
 	/* Exchanges first: they hold the rest. */
 	kb_server_free(l->server);
+	loop_redis_free(l);
 	kb_pool_free(l->pool);
 	for (size_t i = 0; i < LOOP_SLOTS; i++)
 		if (l->slots[i].plugin)

@@ -209,6 +209,7 @@ main(int argc, char *argv[])
 
 	kb_secret_free(&inv.settings.common.service_secret);
 	kb_secret_free(&inv.settings.common.service_secret_next);
+	kb_secret_free(&inv.settings.config.redis_password);
 	kb_arena_free(inv.arena);
 	return status;
 }

@@ -50,6 +50,23 @@ static const struct kb_option options[] = {
 	    .help = "at SIGUSR2 the new process has to be ready within it"),
 	KB_OPTION_STR(struct gateway_config, pid_file, "KOMBI_PID_FILE",
 	    .help = "holds the id of the process that serves"),
+	KB_OPTION_STR(struct gateway_config, redis_host, "REDIS_HOST",
+	    .help = "Redis for shared limits and sessions: name, address, or "
+		    "/path of a unix socket; without it each process has its "
+		    "own"),
+	KB_OPTION_INT(struct gateway_config, redis_port, "REDIS_PORT",
+	    .fallback = "6379", .min = 1, .max = 65535, .help = "its port"),
+	KB_OPTION_STR(struct gateway_config, redis_username, "REDIS_USERNAME",
+	    .help = "its ACL user"),
+	KB_OPTION_SECRET(struct gateway_config, redis_password,
+	    "REDIS_PASSWORD", .min = 8, .help = "password there"),
+	KB_OPTION_INT(struct gateway_config, redis_database, "REDIS_DATABASE",
+	    .fallback = "0", .min = 0, .max = 9999,
+	    .help = "number of the database there"),
+	KB_OPTION_INT(struct gateway_config, replicas, "KOMBI_REPLICAS",
+	    .fallback = "1", .min = 1, .max = 1000,
+	    .help = "gateways that share limits: each alone lets through its "
+		    "share while Redis is away"),
 	KB_OPTION_STR(struct gateway_config, tls_cert, "KOMBI_TLS_CERT_FILE",
 	    .help = "certificate chain in PEM: turns HTTPS on; read again at "
 		    "SIGHUP"),

@@ -160,6 +160,18 @@ settle(struct kb_redis *r, struct redis_slot *s, enum kb_redis_result result)
 	call_back(r, d, NULL);
 }
 
+static void
+tell(struct kb_redis *r, bool is_up, const char *why)
+{
+	if (r->conf.changed)
+		r->conf.changed(r->conf.arg, is_up, why);
+	else if (is_up)
+		kb_info(r->conf.log, "redis is back", KB_S("host", r->host));
+	else
+		kb_warn(r->conf.log, "redis is down", KB_S("host", r->host),
+		    KB_S("reason", why));
+}
+
 void
 kb_redis_lost(struct kb_redis *r, const char *why)
 {
@@ -167,8 +179,7 @@ kb_redis_lost(struct kb_redis *r, const char *why)
 		r->counts.losses++;
 	if (r->state != REDIS_REST && !r->told && !r->freed) {
 		r->told = true;
-		kb_warn(r->conf.log, "redis is down", KB_S("host", r->host),
-		    KB_S("reason", why));
+		tell(r, false, why);
 	}
 	r->counts.up = false;
 	kb_redis_hang_up(r);
@@ -322,7 +333,7 @@ come_up(struct kb_redis *r)
 	r->counts.connects++;
 	event_del(&r->timer);
 	if (r->told)
-		kb_info(r->conf.log, "redis is back", KB_S("host", r->host));
+		tell(r, true, "");
 	r->told = false;
 }
 

@@ -39,6 +39,10 @@ struct kb_redis_conf {
 	size_t reply_max;                 /* bytes of one answer: 8 MiB */
 	const struct kb_log *log; /* parent of its lines; outlives it; or NULL
 				   */
+	/* Instead of those lines: Redis was lost, or is back after that. On
+	 * the loop; must not free the client. */
+	void (*changed)(void *arg, bool is_up, const char *why);
+	void *arg;
 };
 
 /* Starts to connect; never fails. */
