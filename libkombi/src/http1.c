@@ -519,6 +519,10 @@ finish(struct kb_http1_head *h, struct input *in)
 			return malformed(in, "Host missing");
 		if (!check_authority(h, in))
 			return false;
+		/* RFC 9110 9.3.6: it has no content, and peers disagree on
+		 * whether such a length counts. */
+		if (h->method == KB_M_CONNECT && (h->chunked || h->length > 0))
+			return malformed(in, "CONNECT with a body");
 	}
 	h->keep_alive = !(s & SAW_CLOSE) &&
 	    (h->minor == 1 || (s & SAW_KEEP_ALIVE));

@@ -64,6 +64,14 @@ part_e2e() {
   run_counted "e2e crash" tests/support/with-postgres tests/e2e/crash.py
 }
 
+# ---- differential: the HTTP parser beside two others -------------------------
+
+part_differential() {
+  build release || { skip differential "the release preset does not build"; return; }
+  command -v node >/dev/null || { skip differential "node is not installed"; return; }
+  run_counted differential tests/differential/run --seconds "${KOMBI_DIFFERENTIAL_SECONDS:-10}"
+}
+
 # ---- fuzz: a few seconds a target --------------------------------------------
 
 fuzz_one() {

@@ -127,9 +127,9 @@ void kb_http1_head_init(struct kb_http1_head *h, bool response);
  *
  * Beyond the grammar it is refused (the choices the RFC leaves open): a
  * target with bytes other than visible ASCII or with a fragment; "*" with
- * another method than OPTIONS; CONNECT with anything but host:port; user
- * information in an authority; an absolute-form whose authority is not that
- * of Host (RFC 9112 3.2.2); a length over 2^53; Transfer-Encoding in
+ * another method than OPTIONS; CONNECT with anything but host:port or with a
+ * body; user information in an authority; an absolute-form whose authority is
+ * not that of Host (RFC 9112 3.2.2); a length over 2^53; Transfer-Encoding in
  * HTTP/1.0. Bytes of 0x80 and over are accepted in field values (obs-text,
  * RFC 9110 5.5) and nowhere else.
  */
