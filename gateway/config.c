@@ -1,7 +1,7 @@
 /*
- * A Kong 3.0 declarative file to the gateway's entities: one field table an
- * entity. What Kong knows and the gateway does not do yet is refused by name;
- * what is in no table is unknown.
+ * A Kong declarative file to the gateway's entities: one field table an
+ * entity of its document. What Kong knows and the gateway does not do yet is
+ * refused by name; what is in no table is unknown.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,35 +14,16 @@
 #include <kombi/crypto.h>
 #include <kombi/str.h>
 
+#include "document_inside.h"
 #include "inside.h"
 
 enum { FILE_MAX = 16 << 20, NODES_MAX = 1000000, TIMEOUT_MAX = 2147483646 };
 
-/* A growing list of pointers in an arena. */
-struct list {
-	void **v;
-	size_t n, cap;
-};
-
-static void
-list_add(struct kb_arena *a, struct list *l, void *item)
-{
-	if (l->n == l->cap) {
-		size_t cap = l->cap ? l->cap * 2 : 16;
-		void **v = kb_new_array(a, cap, void *);
-
-		if (l->n)
-			memcpy(v, l->v, l->n * sizeof(*v));
-		l->v = v;
-		l->cap = cap;
-	}
-	l->v[l->n++] = item;
-}
-
 struct loading {
 	struct problems *p;
 	struct kb_arena *a;
-	struct list services, routes, upstreams, uses, consumers;
+	struct document *d;
+	struct snapshot *s;
 };
 
 /* ---- tables -------------------------------------------------------------- */
@@ -52,6 +33,9 @@ static const char *const protocols[] = { "http", "ws", "https", "wss", "grpc",
 
 #define ENTITY_COMMON                                                          \
 	CONF_SKIP("id"), CONF_SKIP("created_at"), CONF_SKIP("updated_at")
+
+/* Unset is a third value. */
+static const char *const switches[] = { "false", "true", NULL };
 
 static const struct field service_fields[] = {
 	ENTITY_COMMON,
@@ -67,19 +51,17 @@ static const struct field service_fields[] = {
 	CONF_INT(struct service, read_timeout, .min = 1, .max = TIMEOUT_MAX),
 	CONF_BOOL(struct service, enabled),
 	CONF_STRS(struct service, tags),
-	CONF_NODE(struct service, routes),
-	CONF_NODE(struct service, plugins),
-	CONF_LATER(
-	    "client_certificate", "upstreams are reached over plain HTTP"),
-	CONF_LATER("ca_certificates", "upstreams are reached over plain HTTP"),
-	CONF_LATER("tls_verify", "upstreams are reached over plain HTTP"),
-	CONF_LATER("tls_verify_depth", "upstreams are reached over plain HTTP"),
+	CONF_ENUM(struct service, tls_verify, .choices = switches),
+	CONF_INT(struct service, tls_verify_depth, .min = 0, .max = 64),
+	CONF_SKIP("client_certificate"), /* references are resolved */
+	CONF_SKIP("ca_certificates"),
+	CONF_SKIP("routes"), /* entities of their own, for "did you mean" */
+	CONF_SKIP("plugins"),
 	CONF_END,
 };
 
 struct route_reading {
 	struct route route;
-	const struct kb_yaml *service, *plugins;
 	int path_handling;
 	int64_t regex_priority, https_redirect_status_code;
 };
@@ -102,8 +84,8 @@ static const struct field route_fields[] = {
 	IN_ROUTE(FIELD_STRS, tags, struct strs),
 	IN_ROUTE(FIELD_BOOL, strip_path, bool),
 	IN_ROUTE(FIELD_BOOL, preserve_host, bool),
-	CONF_NODE(struct route_reading, service),
-	CONF_NODE(struct route_reading, plugins),
+	CONF_SKIP("service"),
+	CONF_SKIP("plugins"),
 	CONF_ENUM(
 	    struct route_reading, path_handling, .choices = path_handlings),
 	CONF_INT(struct route_reading, regex_priority, .min = 0),
@@ -120,154 +102,171 @@ static const struct field route_fields[] = {
 	CONF_END,
 };
 
-struct use_reading {
-	struct plugin_use use;
-	const struct kb_yaml *service, *route;
-};
-
-/* clang-format off */
-#define IN_USE(k, m, c, ...) \
-	{ .kind = (k), .name = #m, .offset = offsetof(struct use_reading, use) + \
-	    KB_OFFSET_OF(struct plugin_use, m, c), __VA_ARGS__ }
-/* clang-format on */
-
 static const struct field use_fields[] = {
 	ENTITY_COMMON,
-	IN_USE(FIELD_STR, name, const char *, .required = true),
-	IN_USE(FIELD_STR, instance_name, const char *),
-	IN_USE(FIELD_NODE, config, const struct kb_yaml *),
-	IN_USE(FIELD_BOOL, enabled, bool),
-	IN_USE(FIELD_STRS, protocols, struct strs),
-	IN_USE(FIELD_STRS, tags, struct strs),
-	CONF_NODE(struct use_reading, service),
-	CONF_NODE(struct use_reading, route),
-	CONF_LATER("consumer", "plugins of a consumer"),
-	CONF_LATER("consumer_group", "plugins of a consumer group"),
-	CONF_LATER("ordering", "plugins run by Kong's priorities"),
-	CONF_LATER("_config", "shared plugin configurations"),
+	CONF_STR(struct plugin_use, name, .required = true),
+	CONF_STR(struct plugin_use, instance_name),
+	CONF_NODE(struct plugin_use, config),
+	CONF_BOOL(struct plugin_use, enabled),
+	CONF_STRS(struct plugin_use, protocols),
+	CONF_STRS(struct plugin_use, tags),
+	CONF_SKIP("service"),
+	CONF_SKIP("route"),
+	CONF_SKIP("consumer"),
+	CONF_SKIP("consumer_group"),
+	CONF_NOTE("ordering", "plugins run by Kong's priorities"),
 	CONF_END,
 };
 
-struct root {
-	const char *_format_version;
-	const struct kb_yaml *services, *routes, *plugins, *upstreams,
-	    *consumers;
+struct certificate_reading {
+	const struct kb_yaml *cert, *cert_alt;
 };
 
-static const struct field root_fields[] = {
-	CONF_STR(struct root, _format_version, .required = true),
-	CONF_NODE(struct root, services),
-	CONF_NODE(struct root, routes),
-	CONF_NODE(struct root, plugins),
-	CONF_NODE(struct root, upstreams),
-	CONF_NODE(struct root, consumers),
-	CONF_SKIP("_transform"),
-	CONF_SKIP("_info"),
-	CONF_SKIP("_workspace"),
-	CONF_SKIP("_konnect"),
-	CONF_LATER("_plugin_configs", "shared plugin configurations"),
-	CONF_LATER("targets", "write targets below their upstream"),
-	CONF_LATER("jwt_secrets", "write jwt_secrets below their consumer"),
-	CONF_LATER("consumer_groups", "consumer groups"),
-	CONF_LATER("keyauth_credentials", "write them below their consumer"),
-	CONF_LATER("basicauth_credentials", "basic-auth"),
-	CONF_LATER("acls", "write them below their consumer"),
-	CONF_LATER("certificates", "TLS"),
-	CONF_LATER("ca_certificates", "TLS"),
-	CONF_LATER("snis", "TLS"),
-	CONF_LATER("vaults", "vaults"),
-	CONF_LATER("keys", "keys"),
-	CONF_LATER("key_sets", "keys"),
+struct sni_reading {
+	const char *name;
+};
+
+static const struct field certificate_fields[] = {
+	ENTITY_COMMON,
+	CONF_NODE(struct certificate_reading, cert, .required = true),
+	CONF_NODE(struct certificate_reading, cert_alt),
+	CONF_LATER("key_alt", "one key a certificate"),
+	CONF_SKIP("tags"),
+	CONF_SKIP("key"),
+	CONF_SKIP("snis"),
 	CONF_END,
 };
+
+static const struct field ca_certificate_fields[] = {
+	ENTITY_COMMON,
+	CONF_NODE(struct certificate_reading, cert, .required = true),
+	CONF_SKIP("cert_digest"),
+	CONF_SKIP("tags"),
+	CONF_END,
+};
+
+static const struct field sni_fields[] = {
+	ENTITY_COMMON,
+	CONF_STR(struct sni_reading, name, .required = true),
+	CONF_SKIP("certificate"),
+	CONF_SKIP("tags"),
+	CONF_END,
+};
+
+/* ---- certificates -------------------------------------------------------- */
+
+/* PEM has lines, which other texts may not have. */
+static const char *
+pem_of(struct loading *l, const struct kb_yaml *y, const char *what)
+{
+	if (y != NULL && y->kind == KB_YAML_SCALAR &&
+	    strstr(y->text, "-----BEGIN CERTIFICATE-----") != NULL)
+		return y->text;
+	if (y != NULL)
+		problem(l->p, y->line, "%s: cert must be PEM text", what);
+	return NULL;
+}
+
+static void *
+read_certificate(struct loading *l, struct entity *e)
+{
+	struct certificate *c = kb_new(l->a, struct certificate);
+	struct certificate_reading r = { 0 };
+
+	fields_read(l->p, e->y, certificate_fields, &r, "certificate");
+	if (r.cert_alt && !kb_yaml_is_null(r.cert_alt))
+		problem(l->p, r.cert_alt->key_line,
+		    "certificate: cert_alt is not implemented: one key a "
+		    "certificate");
+	c->id = e->id;
+	c->line = e->line;
+	c->cert = pem_of(l, r.cert, "certificate");
+	c->key = e->secret;
+	if (c->key == NULL)
+		problem(l->p, e->line, "certificate: key is required");
+	return c;
+}
+
+static void *
+read_ca_certificate(struct loading *l, struct entity *e)
+{
+	struct certificate *c = kb_new(l->a, struct certificate);
+	struct certificate_reading r = { 0 };
+
+	fields_read(l->p, e->y, ca_certificate_fields, &r, "ca_certificate");
+	c->id = e->id;
+	c->line = e->line;
+	c->cert = pem_of(l, r.cert, "ca_certificate");
+	return c;
+}
+
+static void *
+read_sni(struct loading *l, struct entity *e)
+{
+	struct entity *owner = document_foreign(l->d, e, "certificate");
+	struct certificate *c = owner ? owner->made : NULL;
+	struct sni_reading r = { 0 };
+	const char **v;
+
+	fields_read(l->p, e->y, sni_fields, &r, "sni");
+	if (c == NULL || r.name == NULL)
+		return NULL;
+	if (!config_host_is_fine(r.name))
+		problem(l->p, e->line,
+		    "sni \"%s\" must be a lower-case name, *.name or name.*",
+		    r.name);
+	v = kb_new_array(l->a, c->snis.n + 1, const char *);
+	if (c->snis.n)
+		memcpy(v, c->snis.v, c->snis.n * sizeof(*v));
+	v[c->snis.n] = r.name;
+	c->snis.v = v;
+	c->snis.n++;
+	return NULL;
+}
 
 /* ---- entities ------------------------------------------------------------ */
 
-static void
-each(struct loading *l, const struct kb_yaml *list, const char *what,
-    void (*fn)(struct loading *l, const struct kb_yaml *y, void *arg),
-    void *arg)
+/* What a reference leads to, NULL for none. */
+static void *
+made(const struct loading *l, const struct entity *e, const char *member)
 {
-	if (list == NULL || kb_yaml_is_null(list))
-		return;
-	if (list->kind != KB_YAML_SEQUENCE) {
-		problem(l->p, list->line, "%s must be a list", what);
-		return;
-	}
-	for (const struct kb_yaml *y = list->first; y != NULL; y = y->next) {
-		if (y->kind != KB_YAML_MAPPING)
-			problem(l->p, y->line, "%s: an entry must be a mapping",
-			    what);
-		else
-			fn(l, y, arg);
-	}
+	const struct entity *to = document_foreign(l->d, e, member);
+
+	return to ? to->made : NULL;
 }
 
-/* "name" or {name: x} or {id: x}: which entity is meant. */
-static const char *
-reference(struct loading *l, const struct kb_yaml *y, const char *what)
+static void *
+read_use(struct loading *l, struct entity *e)
 {
-	const struct kb_yaml *name = y;
-
-	if (y == NULL || kb_yaml_is_null(y))
-		return NULL;
-	if (y->kind == KB_YAML_MAPPING) {
-		name = kb_yaml_get(y, "name");
-		if (name == NULL)
-			name = kb_yaml_get(y, "id");
-	}
-	if (name == NULL || name->kind != KB_YAML_SCALAR) {
-		problem(l->p, y->line, "%s must be a name or {name: …}", what);
-		return NULL;
-	}
-	return name->text;
-}
-
-/* Where a plugin stands; both NULL: global. */
-struct scope {
-	const char *service, *route;
-};
-
-static void
-read_use(struct loading *l, const struct kb_yaml *y, void *arg)
-{
-	const struct scope *scope = arg;
-	struct use_reading r = { .use.enabled = true };
 	struct plugin_use *use = kb_new(l->a, struct plugin_use);
-	const char *service, *route;
 
-	fields_read(l->p, y, use_fields, &r, "plugin");
-	service = reference(l, r.service, "service");
-	route = reference(l, r.route, "route");
-	*use = r.use;
-	use->line = y->line;
-	use->service = scope && scope->service ? scope->service : service;
-	use->route = scope && scope->route ? scope->route : route;
-	if (use->name != NULL && use->enabled)
-		list_add(l->a, &l->uses, use);
+	use->enabled = true;
+	fields_read(l->p, e->y, use_fields, use, "plugin");
+	use->line = e->line;
+	use->service = made(l, e, "service");
+	use->route = made(l, e, "route");
+	use->consumer = made(l, e, "consumer");
+	use->consumer_group = made(l, e, "consumer_group");
+	use->scope = plugin_scope_text(l->d, e);
+	return use->name != NULL && use->enabled ? use : NULL;
 }
 
-static void
-read_route(struct loading *l, const struct kb_yaml *y, void *arg)
+static void *
+read_route(struct loading *l, struct entity *e)
 {
-	struct service *service = arg;
 	struct route_reading r = { .route.strip_path = true };
 	struct route *route = kb_new(l->a, struct route);
 
-	fields_read(l->p, y, route_fields, &r, "route");
+	fields_read(l->p, e->y, route_fields, &r, "route");
 	*route = r.route;
-	route->line = y->line;
-	route->service_name = service ? service->name
-				      : reference(l, r.service, "service");
-	if (route->service_name == NULL)
-		problem(l->p, y->line, "route: service is required");
+	route->line = e->line;
+	route->id = e->id;
+	route->service = made(l, e, "service");
 	if (route->name == NULL)
 		route->name = kb_sprintf(l->a, "%s-route-%zu",
-		    route->service_name ? route->service_name : "no-service",
-		    l->routes.n + 1);
-	list_add(l->a, &l->routes, route);
-	each(l, r.plugins, "plugins", read_use,
-	    &(struct scope) { .route = route->name });
+		    route->service ? route->service->name : "no-service",
+		    l->s->n_routes + 1);
+	return route;
 }
 
 /* protocol://host[:port][/path] over what was given one by one. */
@@ -278,14 +277,16 @@ apply_url(struct loading *l, struct service *s)
 	const char *colon, *slash;
 	uint64_t port;
 
-	if (kb_str_starts(s->url, "http://")) {
-		s->protocol = 0;
-		rest = kb_slice_of(s->url + 7);
-	} else {
+	bool secure = kb_str_starts(s->url, "https://");
+
+	if (!secure && !kb_str_starts(s->url, "http://")) {
 		problem(l->p, s->line,
-		    "service: url must be http://host[:port][/path]");
+		    "service: url must be http://host[:port][/path] or "
+		    "https://…");
 		return;
 	}
+	s->protocol = secure ? SERVICE_HTTPS : SERVICE_HTTP;
+	rest = kb_slice_of(s->url + (secure ? 8 : 7));
 	slash = memchr(rest.ptr, '/', rest.len);
 	authority = rest;
 	if (slash != NULL)
@@ -295,7 +296,7 @@ apply_url(struct loading *l, struct service *s)
 		return;
 	}
 	colon = memchr(authority.ptr, ':', authority.len);
-	s->port = 80;
+	s->port = secure ? 443 : 80;
 	if (colon != NULL && authority.ptr[0] != '[') {
 		size_t at = (size_t)(colon - authority.ptr);
 		struct kb_slice text = { colon + 1, authority.len - at - 1 };
@@ -318,7 +319,9 @@ check_service(struct loading *l, struct service *s)
 
 	if (s->url != NULL)
 		apply_url(l, s);
-	if (s->protocol > 1)
+	if (s->port == 0)
+		s->port = s->protocol >= SERVICE_HTTPS ? 443 : 80;
+	if (s->protocol > SERVICE_WS)
 		problem(l->p, s->line,
 		    "service %s: protocol %s is not implemented: upstreams "
 		    "are reached over plain HTTP",
@@ -341,92 +344,152 @@ check_service(struct loading *l, struct service *s)
 }
 
 static void
-read_service(struct loading *l, const struct kb_yaml *y, void *arg)
+read_ca_list(struct loading *l, const struct entity *e, struct service *s)
+{
+	const struct kb_yaml *list = kb_yaml_get(e->y, "ca_certificates");
+	const struct certificate **v;
+
+	if (list == NULL || list->n == 0)
+		return;
+	v = kb_new_array(l->a, list->n, const struct certificate *);
+	for (const struct kb_yaml *y = list->first; y != NULL; y = y->next) {
+		const struct entity *ca = document_find(
+		    l->d, KIND_CA_CERTIFICATE, y->text);
+
+		if (ca != NULL)
+			v[s->n_ca_certificates++] = ca->made;
+	}
+	s->ca_certificates = v;
+}
+
+static void *
+read_service(struct loading *l, struct entity *e)
 {
 	struct service *s = kb_new(l->a, struct service);
 
-	(void)arg;
 	*s = (struct service) {
-		.port = 80,
 		.retries = 5,
 		.connect_timeout = 60000,
 		.write_timeout = 60000,
 		.read_timeout = 60000,
 		.enabled = true,
-		.line = y->line,
+		.tls_verify = TLS_VERIFY_UNSET,
+		.tls_verify_depth = -1,
+		.line = e->line,
 	};
-	fields_read(l->p, y, service_fields, s, "service");
+	fields_read(l->p, e->y, service_fields, s, "service");
+	s->id = e->id;
+	s->client_certificate = made(l, e, "client_certificate");
+	read_ca_list(l, e, s);
 	if (s->name == NULL)
-		return;
+		return NULL;
 	check_service(l, s);
-	list_add(l->a, &l->services, s);
-	each(l, s->routes, "routes", read_route, s);
-	each(l, s->plugins, "plugins", read_use,
-	    &(struct scope) { .service = s->name });
+	return s;
 }
 
-static void
-read_upstream(struct loading *l, const struct kb_yaml *y, void *arg)
+static void *
+read_upstream(struct loading *l, struct entity *e)
 {
-	struct upstream *u = upstream_read(l->p, y);
+	struct upstream *u = upstream_read(l->p, e);
 
-	(void)arg;
 	if (u != NULL)
-		list_add(l->a, &l->upstreams, u);
+		u->client_certificate = made(l, e, "client_certificate");
+	return u;
 }
 
-static void
-read_consumer(struct loading *l, const struct kb_yaml *y, void *arg)
+static void *
+read_target(struct loading *l, struct entity *e)
 {
-	(void)arg;
-	list_add(l->a, &l->consumers, consumer_read(l->p, y));
+	struct upstream *u = made(l, e, "upstream");
+
+	if (u != NULL)
+		upstream_read_target(l->p, e, u);
+	return NULL;
+}
+
+static void *
+read_group(struct loading *l, struct entity *e)
+{
+	return consumer_group_read(l->p, e);
+}
+
+static void *
+read_consumer(struct loading *l, struct entity *e)
+{
+	return consumer_read(l->p, l->d, e);
+}
+
+/* ---- document ------------------------------------------------------------ */
+
+static void
+read_kind(struct loading *l, enum kind kind,
+    void *(*read)(struct loading *l, struct entity *e), void ***v, size_t *n)
+{
+	const struct entities *of = &l->d->of[kind];
+	size_t none = 0;
+
+	if (v != NULL)
+		*v = kb_new_array(l->a, of->n + 1, void *);
+	else
+		n = &none;
+	for (size_t i = 0; i < of->n; i++) {
+		of->v[i]->made = read(l, of->v[i]);
+		if (v != NULL && of->v[i]->made != NULL)
+			(*v)[(*n)++] = of->v[i]->made;
+	}
+}
+
+/* Of all that it holds: what was put into the file counts, where it came
+ * from does not. */
+static void
+hash_document(struct snapshot *s, const struct document *d)
+{
+	unsigned char digest[KB_SHA256_SIZE] = { 0 };
+
+	for (int k = 0; k < KINDS; k++)
+		for (size_t i = 0; i < d->of[k].n; i++) {
+			const struct entity *e = d->of[k].v[i];
+			struct kb_arena *a = kb_arena_new(0);
+			char *text = kb_yaml_to_json(a, e->y);
+			struct kb_slice parts[] = { kb_slice_of(text),
+				kb_slice_of(e->secret ? e->secret : "") };
+
+			kb_hmac_sha256_parts(
+			    digest, sizeof(digest), parts, 2, digest);
+			kb_arena_free(a);
+		}
+	kb_hex(digest, 16, s->hash);
+}
+
+struct snapshot *
+document_link(struct problems *p, struct document *d)
+{
+	struct snapshot *s = kb_new(d->arena, struct snapshot);
+	struct loading l = { .p = p, .a = d->arena, .d = d, .s = s };
+
+	s->arena = d->arena;
+	s->document = d;
+	atomic_init(&s->refs, 1);
+	/* clang-format off */
+	read_kind(&l, KIND_CA_CERTIFICATE, read_ca_certificate, (void ***)&s->ca_certificates, &s->n_ca_certificates);
+	read_kind(&l, KIND_CERTIFICATE, read_certificate, (void ***)&s->certificates, &s->n_certificates);
+	read_kind(&l, KIND_SNI, read_sni, NULL, NULL);
+	read_kind(&l, KIND_SERVICE, read_service, (void ***)&s->services, &s->n_services);
+	read_kind(&l, KIND_ROUTE, read_route, (void ***)&s->routes, &s->n_routes);
+	read_kind(&l, KIND_UPSTREAM, read_upstream, (void ***)&s->upstreams, &s->n_upstreams);
+	read_kind(&l, KIND_TARGET, read_target, NULL, NULL);
+	read_kind(&l, KIND_CONSUMER_GROUP, read_group, (void ***)&s->groups, &s->n_groups);
+	read_kind(&l, KIND_CONSUMER, read_consumer, (void ***)&s->consumers, &s->n_consumers);
+	read_kind(&l, KIND_PLUGIN, read_use, (void ***)&s->uses, &s->n_uses);
+	/* clang-format on */
+	credentials_link(p, s);
+	consumers_finish(p, s);
+	config_link(p, s);
+	hash_document(s, d);
+	return s;
 }
 
 /* ---- file ---------------------------------------------------------------- */
-
-static struct snapshot *
-snapshot_of(struct kb_arena *a, const struct loading *l)
-{
-	struct snapshot *s = kb_new(a, struct snapshot);
-
-	s->arena = a;
-	atomic_init(&s->refs, 1);
-	s->services = (struct service **)l->services.v;
-	s->n_services = l->services.n;
-	s->routes = (struct route **)l->routes.v;
-	s->n_routes = l->routes.n;
-	s->upstreams = (struct upstream **)l->upstreams.v;
-	s->n_upstreams = l->upstreams.n;
-	s->uses = (struct plugin_use **)l->uses.v;
-	s->n_uses = l->uses.n;
-	s->consumers = (struct consumer **)l->consumers.v;
-	s->n_consumers = l->consumers.n;
-	return s;
-}
-
-static struct snapshot *
-read_root(struct problems *p, struct kb_arena *a, const struct kb_yaml *y)
-{
-	struct loading l = { .p = p, .a = a };
-	struct root root = { 0 };
-	struct snapshot *s;
-
-	fields_read(p, y, root_fields, &root, "file");
-	if (root._format_version != NULL &&
-	    !kb_str_eq(root._format_version, "3.0"))
-		problem(p, y->line,
-		    "_format_version %s is not supported, it must be \"3.0\"",
-		    root._format_version);
-	each(&l, root.services, "services", read_service, NULL);
-	each(&l, root.routes, "routes", read_route, NULL);
-	each(&l, root.plugins, "plugins", read_use, NULL);
-	each(&l, root.upstreams, "upstreams", read_upstream, NULL);
-	each(&l, root.consumers, "consumers", read_consumer, NULL);
-	s = snapshot_of(a, &l);
-	consumers_link(p, s);
-	config_link(p, s);
-	return s;
-}
 
 /* "line 3, column 7: what" of the YAML reader, with the line taken out. */
 static void
@@ -447,7 +510,6 @@ config_parse(
 	struct snapshot *s = NULL;
 	struct kb_yaml *tree = NULL;
 	const char *why = "";
-	unsigned char digest[KB_SHA256_SIZE];
 	const struct kb_yaml_limits limits = {
 		.text = FILE_MAX,
 		.nodes = NODES_MAX,
@@ -460,9 +522,7 @@ config_parse(
 		problem(p, 0, "the file must be a mapping");
 	else {
 		substitute(p, tree, sub);
-		s = read_root(p, a, tree);
-		kb_sha256(text, len, digest);
-		kb_hex(digest, 16, s->hash);
+		s = document_link(p, document_read(p, tree));
 	}
 	return s;
 }
@@ -503,6 +563,9 @@ config_load_file(struct problems *p, const char *file, struct substitution *sub)
 	kb_buf_init(&text, FILE_MAX);
 	if (read_file(p, file, &text) == KB_OK)
 		s = config_parse(p, kb_buf_str(&text), text.len, sub);
+	/* Keys and passwords are in it. */
+	if (text.len)
+		kb_wipe(text.ptr, text.len);
 	kb_buf_free(&text);
 	return s;
 }

@@ -1,7 +1,7 @@
 /*
- * Second step of loading: names become pointers, plugins are bound to their
- * code, every route gets its chain (of each plugin the most specific
- * configuration), upstreams their wheel, and the router is built.
+ * Second step of loading: plugins are bound to their code, every route gets
+ * its chain (of each plugin the most specific configuration), services and
+ * upstreams their targets, and the router is built.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,95 +11,41 @@
 
 #include "inside.h"
 
-enum { WHEEL_MAX = 1024 };
+enum {
+	WHEEL_MAX = 1024,
+	LAST_AUTH = 1020, /* plugins that authenticate run earlier */
+};
 
 struct linking {
 	struct problems *p;
 	struct kb_arena *a;
 	struct snapshot *s;
-	/* sorted by name */
-	struct service **services;
-	struct route **routes;
-	struct upstream **upstreams;
-	struct keyed *uses;
-	size_t n_uses;
-};
-
-/* A plugin configuration under "plugin|kind|name". */
-struct keyed {
-	const char *key;
-	struct plugin_use *use;
+	bool *by_consumer; /* of each plugin: some consumer has his own */
+	size_t n_plugins;
 };
 
 /* ---- looking up by name ---------------------------------------------------
  */
 
-/* All three entities begin with their name. */
-static const char *
-name_of(const void *entity)
-{
-	return *(const char *const *)entity;
-}
-
-_Static_assert(offsetof(struct service, name) == 0, "name comes first");
-_Static_assert(offsetof(struct route, name) == 0, "name comes first");
-_Static_assert(offsetof(struct upstream, name) == 0, "name comes first");
-
 static int
 by_name(const void *a, const void *b)
 {
-	return strcmp(
-	    name_of(*(const void *const *)a), name_of(*(const void *const *)b));
+	return strcmp((*(const struct service *const *)a)->name,
+	    (*(const struct service *const *)b)->name);
 }
 
 static int
 name_is(const void *key, const void *item)
 {
-	return strcmp(key, name_of(*(const void *const *)item));
+	return strcmp(key, (*(const struct service *const *)item)->name);
 }
 
 static void *
-sorted(struct kb_arena *a, void *const *v, size_t n)
+made_of(const struct linking *l, enum kind kind, const char *name)
 {
-	void **copy = kb_new_array(a, n + 1, void *);
+	const struct entity *e = document_find(l->s->document, kind, name);
 
-	if (n) {
-		memcpy(copy, v, n * sizeof(*copy));
-		qsort(copy, n, sizeof(*copy), by_name);
-	}
-	return copy;
-}
-
-static void *
-find(void *const *v, size_t n, const char *name)
-{
-	void *const *at = n && name ? bsearch(name, v, n, sizeof(*v), name_is)
-				    : NULL;
-
-	return at ? *at : NULL;
-}
-
-static struct service *
-find_service(const struct linking *l, const char *name)
-{
-	return find((void *const *)l->services, l->s->n_services, name);
-}
-
-static void
-check_twice(struct linking *l, void *const *v, size_t n, size_t line_offset,
-    const char *what)
-{
-	for (size_t i = 1; i < n; i++) {
-		const char *a = v[i - 1], *b = v[i];
-
-		if (!kb_str_eq(name_of(a), name_of(b)))
-			continue;
-		problem(l->p,
-		    *(const unsigned *)(const void *)(b + line_offset),
-		    "%s \"%s\" is there twice (also in line %u)", what,
-		    name_of(b),
-		    *(const unsigned *)(const void *)(a + line_offset));
-	}
+	return e && kb_str_eq(e->name, name) ? e->made : NULL;
 }
 
 /* ---- upstreams ------------------------------------------------------------
@@ -183,6 +129,13 @@ upstream_of_host(struct linking *l, struct service *s)
 /* ---- services -------------------------------------------------------------
  */
 
+/* Its host is the name of an upstream of the file. */
+static bool
+service_has_upstream(const struct service *s)
+{
+	return s->upstream->id != NULL;
+}
+
 /* Names under which our own services see themselves, and the constant that
  * X-Service-Name carries to them (spec B.2). */
 static const struct {
@@ -203,7 +156,7 @@ callee_of(struct linking *l, const struct service *s)
 	for (size_t i = 0; i < s->tags.n; i++)
 		if (kb_str_starts(s->tags.v[i], "callee:"))
 			return s->tags.v[i] + strlen("callee:");
-	if (s->upstream->line != s->line && kb_str_ends(s->host, "-upstream"))
+	if (service_has_upstream(s) && kb_str_ends(s->host, "-upstream"))
 		return kb_strndup(l->a, s->host, n - strlen("-upstream"));
 	return s->name;
 }
@@ -239,8 +192,7 @@ link_service(struct linking *l, struct service *s)
 {
 	if (s->host == NULL)
 		return;
-	s->upstream = find(
-	    (void *const *)l->upstreams, l->s->n_upstreams, s->host);
+	s->upstream = made_of(l, KIND_UPSTREAM, s->host);
 	if (s->upstream == NULL) {
 		struct upstream *u = upstream_of_host(l, s);
 
@@ -255,7 +207,8 @@ link_service(struct linking *l, struct service *s)
 	s->callee_index = callee_number(l, s);
 	if (s->upstream->host_header)
 		s->host_value = s->upstream->host_header;
-	else if (s->upstream->line == s->line && s->port != 80)
+	else if (!service_has_upstream(s) &&
+	    s->port != (s->protocol >= SERVICE_HTTPS ? 443 : 80))
 		s->host_value = kb_sprintf(
 		    l->a, "%s:%lld", s->host, (long long)s->port);
 	else
@@ -344,9 +297,8 @@ link_methods(struct linking *l, struct route *r)
 	}
 }
 
-/* A name, or one with a "*" label at its left or right end. */
-static bool
-host_is_fine(const char *host)
+bool
+config_host_is_fine(const char *host)
 {
 	struct kb_slice rest = kb_slice_of(host);
 
@@ -367,7 +319,7 @@ static void
 check_places(struct linking *l, struct route *r)
 {
 	for (size_t i = 0; i < r->hosts.n; i++)
-		if (!host_is_fine(r->hosts.v[i]))
+		if (!config_host_is_fine(r->hosts.v[i]))
 			problem(l->p, r->line,
 			    "route %s: host \"%s\" must be a lower-case name, "
 			    "*.name or name.*, without a port",
@@ -397,10 +349,6 @@ check_places(struct linking *l, struct route *r)
 static void
 link_route(struct linking *l, struct route *r)
 {
-	r->service = find_service(l, r->service_name);
-	if (r->service == NULL && r->service_name != NULL)
-		problem(l->p, r->line, "route %s: there is no service \"%s\"",
-		    r->name, r->service_name);
 	link_protocols(l, r);
 	link_methods(l, r);
 	check_places(l, r);
@@ -433,30 +381,23 @@ runs_over_http(const struct plugin_use *use)
 	return use->protocols.n == 0;
 }
 
-static bool
-link_scope(struct linking *l, struct plugin_use *use)
+/* What decides for the whole route, or before the consumer is known, cannot
+ * be one consumer's. */
+static void
+check_scope(struct linking *l, const struct plugin_use *use)
 {
-	if (use->route != NULL && use->service != NULL) {
+	if (use->consumer != NULL && use->consumer_group != NULL)
 		problem(l->p, use->line,
-		    "plugin %s: a scope of a route and a service at once is "
-		    "not implemented",
+		    "plugin %s: a scope of a consumer and a consumer_group at "
+		    "once is not possible",
 		    use->name);
-		return false;
-	}
-	use->scope = "global";
-	if (use->service != NULL)
-		use->scope = kb_sprintf(l->a, "service %s", use->service);
-	if (use->route != NULL)
-		use->scope = kb_sprintf(l->a, "route %s", use->route);
-	if (use->service != NULL && find_service(l, use->service) == NULL)
+	if ((use->consumer != NULL || use->consumer_group != NULL) &&
+	    (use->plugin->authenticates || use->plugin->route != NULL ||
+		use->plugin->priority > LAST_AUTH))
 		problem(l->p, use->line,
-		    "plugin %s: there is no service \"%s\"", use->name,
-		    use->service);
-	if (use->route != NULL &&
-	    find((void *const *)l->routes, l->s->n_routes, use->route) == NULL)
-		problem(l->p, use->line, "plugin %s: there is no route \"%s\"",
-		    use->name, use->route);
-	return true;
+		    "plugin %s: cannot be configured for a consumer: it runs "
+		    "before the consumer is known",
+		    use->name);
 }
 
 static bool
@@ -470,8 +411,7 @@ link_use(struct linking *l, struct plugin_use *use)
 		unknown_plugin(l, use);
 		return false;
 	}
-	if (!link_scope(l, use))
-		return false;
+	check_scope(l, use);
 	use->id = 14695981039346656037ULL;
 	for (const char *c = use->name; *c; c++)
 		use->id = (use->id ^ (unsigned char)*c) * 1099511628211ULL;
@@ -487,76 +427,176 @@ link_use(struct linking *l, struct plugin_use *use)
 	return runs_over_http(use);
 }
 
+/* By plugin, then by where it holds: pointers, NULL first. */
 static int
-by_key(const void *a, const void *b)
+by_place(const void *a, const void *b)
 {
-	return strcmp(
-	    ((const struct keyed *)a)->key, ((const struct keyed *)b)->key);
+	const struct plugin_use *p = *(const struct plugin_use *const *)a;
+	const struct plugin_use *q = *(const struct plugin_use *const *)b;
+	const uintptr_t x[] = { (uintptr_t)p->plugin, (uintptr_t)p->route,
+		(uintptr_t)p->service, (uintptr_t)p->consumer,
+		(uintptr_t)p->consumer_group };
+	const uintptr_t y[] = { (uintptr_t)q->plugin, (uintptr_t)q->route,
+		(uintptr_t)q->service, (uintptr_t)q->consumer,
+		(uintptr_t)q->consumer_group };
+
+	for (size_t i = 0; i < KB_COUNT(x); i++)
+		if (x[i] != y[i])
+			return x[i] < y[i] ? -1 : 1;
+	return 0;
 }
 
 static void
 link_uses(struct linking *l)
 {
-	l->uses = kb_new_array(l->a, l->s->n_uses + 1, struct keyed);
-	for (size_t i = 0; i < l->s->n_uses; i++) {
-		struct plugin_use *use = l->s->uses[i];
+	struct snapshot *s = l->s;
 
-		if (link_use(l, use))
-			l->uses[l->n_uses++] = (struct keyed) {
-				.key = kb_sprintf(
-				    l->a, "%s|%s", use->name, use->scope),
-				.use = use,
-			};
-	}
-	if (l->n_uses)
-		qsort(l->uses, l->n_uses, sizeof(*l->uses), by_key);
-	for (size_t i = 1; i < l->n_uses; i++)
-		if (by_key(&l->uses[i - 1], &l->uses[i]) == 0)
-			problem(l->p, l->uses[i].use->line,
-			    "plugin %s is configured twice for %s (also in "
-			    "line %u)",
-			    l->uses[i].use->name, l->uses[i].use->scope,
-			    l->uses[i - 1].use->line);
+	s->placed = kb_new_array(l->a, s->n_uses + 1, struct plugin_use *);
+	for (size_t i = 0; i < s->n_uses; i++)
+		if (link_use(l, s->uses[i]))
+			s->placed[s->n_placed++] = s->uses[i];
+	if (s->n_placed)
+		qsort(s->placed, s->n_placed, sizeof(*s->placed), by_place);
 }
 
 static const struct plugin_use *
-use_for(const struct linking *l, const struct plugin *plugin, const char *kind,
-    const char *name)
+use_at(const struct snapshot *s, const struct plugin_use *want)
 {
-	char key[512];
-	const struct keyed *at = NULL;
-	int n = snprintf(key, sizeof(key), "%s|%s%s%s", plugin->name, kind,
-	    name[0] ? " " : "", name);
+	struct plugin_use *const *at = s->n_placed
+	    ? bsearch(
+		  &want, s->placed, s->n_placed, sizeof(*s->placed), by_place)
+	    : NULL;
 
-	if (n > 0 && (size_t)n < sizeof(key) && l->n_uses)
-		at = bsearch(&(struct keyed) { .key = key }, l->uses, l->n_uses,
-		    sizeof(*l->uses), by_key);
-	return at ? at->use : NULL;
+	return at ? *at : NULL;
+}
+
+/* The most specific one of a plugin for a route, within what `who` is. */
+static const struct plugin_use *
+use_within(const struct snapshot *s, const struct plugin_use *who,
+    const struct route *r, bool bare)
+{
+	const struct service *service = r ? r->service : NULL;
+	struct plugin_use want = *who;
+	const struct plugin_use *use = NULL;
+
+	want.route = r;
+	want.service = service;
+	if (r != NULL && service != NULL)
+		use = use_at(s, &want);
+	want.service = NULL;
+	/* With a consumer the route comes before the service, too. */
+	if (use == NULL && r != NULL)
+		use = use_at(s, &want);
+	want.route = NULL;
+	want.service = service;
+	if (use == NULL && service != NULL)
+		use = use_at(s, &want);
+	want.service = NULL;
+	if (use == NULL && bare)
+		use = use_at(s, &want);
+	return use;
+}
+
+/*
+ * Kong's order: route and service and consumer, route and consumer, service
+ * and consumer, the same with a group; route and service; consumer, group;
+ * route; service; everywhere.
+ */
+const struct plugin_use *
+use_of_consumer(const struct snapshot *s, const struct plugin *plugin,
+    const struct route *r, const struct consumer *c)
+{
+	const struct plugin_use *use;
+	struct plugin_use who = { .plugin = plugin, .consumer = c };
+	struct plugin_use both = { .plugin = plugin, .route = r };
+
+	use = use_within(s, &who, r, false);
+	who.consumer = NULL;
+	for (size_t i = 0; use == NULL && i < c->n_member_of; i++) {
+		who.consumer_group = c->member_of[i];
+		use = use_within(s, &who, r, false);
+	}
+	both.service = r ? r->service : NULL;
+	if (use == NULL && r != NULL && both.service != NULL)
+		use = use_at(s, &both);
+	who = (struct plugin_use) { .plugin = plugin, .consumer = c };
+	if (use == NULL)
+		use = use_at(s, &who);
+	who.consumer = NULL;
+	for (size_t i = 0; use == NULL && i < c->n_member_of; i++) {
+		who.consumer_group = c->member_of[i];
+		use = use_at(s, &who);
+	}
+	return use;
+}
+
+static bool
+has_consumers(const struct snapshot *s, const struct plugin *plugin)
+{
+	for (size_t i = 0; i < s->n_placed; i++)
+		if (s->placed[i]->plugin == plugin &&
+		    (s->placed[i]->consumer || s->placed[i]->consumer_group))
+			return true;
+	return false;
+}
+
+static void
+find_consumer_plugins(struct linking *l)
+{
+	size_t n = 0;
+
+	while (plugins[n] != NULL)
+		n++;
+	l->by_consumer = kb_new_array(l->a, n + 1, bool);
+	for (size_t i = 0; i < n; i++)
+		l->by_consumer[i] = has_consumers(l->s, plugins[i]);
+	l->n_plugins = n;
+}
+
+/* It runs over what the route takes. */
+static bool
+protocols_meet(const struct plugin_use *use, const struct route *r)
+{
+	unsigned proto = 0;
+
+	if (use->protocols.n == 0 || r == NULL)
+		return true;
+	for (size_t i = 0; i < use->protocols.n; i++)
+		if (kb_str_eq(use->protocols.v[i], "http"))
+			proto |= PROTO_HTTP;
+		else if (kb_str_eq(use->protocols.v[i], "https"))
+			proto |= PROTO_HTTPS;
+		else if (kb_str_eq(use->protocols.v[i], "ws") ||
+		    kb_str_eq(use->protocols.v[i], "wss"))
+			proto |= r->websocket ? r->proto : 0;
+	return (proto & r->proto) != 0;
 }
 
 static struct chain
 make_chain(const struct linking *l, const struct route *r)
 {
 	const struct plugin_use **v, *use;
-	size_t n = 0;
+	struct chain chain = { 0 };
 
-	for (n = 0; plugins[n] != NULL; n++)
-		;
-	v = kb_new_array(l->a, n + 1, const struct plugin_use *);
-	n = 0;
-	for (size_t i = 0; plugins[i] != NULL; i++) {
-		use = NULL;
-		if (r != NULL)
-			use = use_for(l, plugins[i], "route", r->name);
-		if (r != NULL && use == NULL && r->service_name != NULL)
-			use = use_for(
-			    l, plugins[i], "service", r->service_name);
-		if (use == NULL)
-			use = use_for(l, plugins[i], "global", "");
-		if (use != NULL)
-			v[n++] = use;
+	v = kb_new_array(l->a, l->n_plugins + 1, const struct plugin_use *);
+	chain.plugins = kb_new_array(
+	    l->a, l->n_plugins + 1, const struct plugin *);
+	for (size_t i = 0; i < l->n_plugins; i++) {
+		struct plugin_use everybody = { .plugin = plugins[i] };
+
+		use = use_within(l->s, &everybody, r, true);
+		if (use != NULL && !protocols_meet(use, r))
+			use = NULL;
+		if (use == NULL && !l->by_consumer[i])
+			continue;
+		v[chain.n] = use;
+		/* Only where a consumer may have one of his own. */
+		if (l->by_consumer[i])
+			chain.plugins[chain.n] = plugins[i];
+		chain.n++;
 	}
-	return (struct chain) { .v = v, .n = n };
+	chain.v = v;
+	return chain;
 }
 
 static void
@@ -566,6 +606,8 @@ finish_route(struct linking *l, struct route *r)
 	for (size_t i = 0; i < r->chain.n; i++) {
 		const struct plugin_use *use = r->chain.v[i];
 
+		if (use == NULL)
+			continue;
 		r->authenticated |= use->plugin->authenticates;
 		if (use->plugin->route)
 			use->plugin->route(use, r);
@@ -594,33 +636,32 @@ config_link(struct problems *p, struct snapshot *s)
 {
 	struct linking l = { .p = p, .a = s->arena, .s = s };
 
-	l.services = sorted(l.a, (void *const *)s->services, s->n_services);
-	l.routes = sorted(l.a, (void *const *)s->routes, s->n_routes);
-	l.upstreams = sorted(l.a, (void *const *)s->upstreams, s->n_upstreams);
-	check_twice(&l, (void *const *)l.services, s->n_services,
-	    offsetof(struct service, line), "service");
-	check_twice(&l, (void *const *)l.routes, s->n_routes,
-	    offsetof(struct route, line), "route");
-	check_twice(&l, (void *const *)l.upstreams, s->n_upstreams,
-	    offsetof(struct upstream, line), "upstream");
 	for (size_t i = 0; i < s->n_services; i++)
 		link_service(&l, s->services[i]);
 	link_upstreams(&l);
 	for (size_t i = 0; i < s->n_routes; i++)
 		link_route(&l, s->routes[i]);
 	link_uses(&l);
+	find_consumer_plugins(&l);
 	for (size_t i = 0; i < s->n_routes; i++)
 		finish_route(&l, s->routes[i]);
 	s->global = make_chain(&l, NULL);
 	if (problems_any(p))
 		return;
 	drop_disabled(s);
-	s->services = l.services;
+	if (s->n_services)
+		qsort(
+		    s->services, s->n_services, sizeof(*s->services), by_name);
 	s->router = router_new(l.a, s->routes, s->n_routes);
 }
 
 const struct service *
 snapshot_service(const struct snapshot *s, const char *name)
 {
-	return find((void *const *)s->services, s->n_services, name);
+	struct service *const *at = s->n_services
+	    ? bsearch(name, s->services, s->n_services, sizeof(*s->services),
+		  name_is)
+	    : NULL;
+
+	return at ? *at : NULL;
 }

@@ -284,14 +284,32 @@ static const struct field target_fields[] = {
 	CONF_STR(struct target_reading, target, .required = true),
 	CONF_INT(struct target_reading, weight, .min = 0, .max = 65535),
 	CONF_SKIP("tags"),
+	CONF_SKIP("upstream"),
 	CONF_END,
 };
 
-static void
-read_target(struct problems *p, const struct kb_yaml *y, struct upstream *u)
+/* Room for one more; rooms double. */
+static struct target *
+next_target(struct problems *p, struct upstream *u)
+{
+	struct target *v;
+
+	if (u->n & (u->n - 1))
+		return &u->targets[u->n];
+	v = kb_new_array(problems_arena(p), u->n ? 2 * u->n : 1, struct target);
+	if (u->n)
+		memcpy(v, u->targets, u->n * sizeof(*v));
+	u->targets = v;
+	return &u->targets[u->n];
+}
+
+void
+upstream_read_target(
+    struct problems *p, const struct entity *e, struct upstream *u)
 {
 	struct target_reading r = { .weight = 100 };
-	struct target *t = &u->targets[u->n];
+	struct target *t = next_target(p, u);
+	const struct kb_yaml *y = e->y;
 	const char *colon;
 	uint64_t port = 8000;
 	size_t len;
@@ -319,29 +337,13 @@ read_target(struct problems *p, const struct kb_yaml *y, struct upstream *u)
 	u->n++;
 }
 
-static void
-read_targets(struct problems *p, const struct kb_yaml *list, struct upstream *u)
-{
-	bool some = list != NULL && !kb_yaml_is_null(list);
-
-	u->targets = kb_new_array(
-	    problems_arena(p), some ? list->n + 1 : 1, struct target);
-	if (some && list->kind != KB_YAML_SEQUENCE) {
-		problem(p, list->line, "targets must be a list");
-		return;
-	}
-	for (const struct kb_yaml *y = some ? list->first : NULL; y != NULL;
-	     y = y->next)
-		read_target(p, y, u);
-}
-
 /* ---- the upstream
  * -------------------------------------------------------------- */
 
 struct upstream_reading {
 	const char *name, *host_header;
 	struct strs tags;
-	const struct kb_yaml *healthchecks, *targets;
+	const struct kb_yaml *healthchecks;
 	int algorithm, hash_on, hash_fallback;
 	const char *hash_on_header, *hash_fallback_header, *hash_on_cookie,
 	    *hash_on_cookie_path, *hash_on_query_arg, *hash_fallback_query_arg,
@@ -359,7 +361,7 @@ static const struct field upstream_fields[] = {
 	CONF_STR(struct upstream_reading, name, .required = true),
 	CONF_STR(struct upstream_reading, host_header),
 	CONF_STRS(struct upstream_reading, tags),
-	CONF_NODE(struct upstream_reading, targets),
+	CONF_SKIP("targets"),
 	CONF_NODE(struct upstream_reading, healthchecks),
 	CONF_ENUM(struct upstream_reading, algorithm, .choices = algorithms),
 	CONF_ENUM(struct upstream_reading, hash_on, .choices = sources),
@@ -374,8 +376,7 @@ static const struct field upstream_fields[] = {
 	CONF_STR(struct upstream_reading, hash_fallback_uri_capture),
 	CONF_INT(struct upstream_reading, slots, .min = 10, .max = 65536),
 	CONF_LATER("use_srv_name", "targets are host:port"),
-	CONF_LATER(
-	    "client_certificate", "upstreams are reached over plain HTTP"),
+	CONF_SKIP("client_certificate"),
 	CONF_END,
 };
 
@@ -438,8 +439,9 @@ read_balance(
 }
 
 struct upstream *
-upstream_read(struct problems *p, const struct kb_yaml *y)
+upstream_read(struct problems *p, const struct entity *e)
 {
+	const struct kb_yaml *y = e->y;
 	struct upstream_reading r = { .slots = 10000,
 		.hash_on_cookie_path = "/" };
 	struct upstream *u = kb_new(problems_arena(p), struct upstream);
@@ -450,9 +452,9 @@ upstream_read(struct problems *p, const struct kb_yaml *y)
 	u->name = r.name;
 	u->host_header = r.host_header;
 	u->tags = r.tags;
-	u->line = y->line;
-	u->balance = read_balance(p, y->line, &r);
+	u->line = e->line;
+	u->id = e->id;
+	u->balance = read_balance(p, e->line, &r);
 	u->checks = checks_read(p, r.healthchecks);
-	read_targets(p, r.targets, u);
 	return u;
 }

@@ -38,21 +38,28 @@ enum kind {
 struct entity {
 	enum kind kind;
 	/* UUID: as given, else UUIDv5 of Kong's name space for the kind and
-	 * the entity's key (kong.md 1.1), so that it is the same on all
-	 * replicas and after every start. */
+	 * the entity's key, so that it is the same on all replicas and after
+	 * every start. That of an API key is made of its hash. */
 	const char *id;
 	/* What identifies it for people: name, username, key … or NULL. */
 	const char *name;
 	/*
-	 * The mapping in flat form: no nested entities, foreign references as
-	 * {id: UUID} ("service", "route", "consumer", "upstream" …), text
-	 * substituted. Keys of consumers stand there hashed
-	 * ("sha256:<64 hex>"), never plain.
+	 * The mapping in flat form, with its id: no nested entities, foreign
+	 * references as {id: UUID} ("service", "route", "consumer",
+	 * "upstream" …; "groups" of a consumer is a list of them,
+	 * "ca_certificates" of a service a list of UUIDs), text substituted.
+	 * Keys of consumers stand there hashed ("sha256:<64 hex>", or
+	 * "sha256:SALT:HASH"), passwords of basic-auth as a salted hash;
+	 * what kind_info.secret names does not stand there at all.
 	 */
 	struct kb_yaml *y;
+	/* The value of kind_info.secret ("secret" of a jwt_secret, "key" of a
+	 * certificate), or NULL. Wiped with the arena. Never to be shown. */
+	const char *secret;
 	unsigned line;     /* of the file; 0: there is none */
 	int64_t created_s; /* unix time */
 	int64_t updated_s;
+	void *made; /* by document_link: its struct service, route … */
 };
 
 struct entities {
@@ -60,9 +67,14 @@ struct entities {
 	size_t n, cap;
 };
 
+struct document_index; /* document.c: ids and names to entities */
+
 struct document {
 	struct kb_arena *arena;
 	struct entities of[KINDS];
+	struct document_index *index;
+	unsigned routes_without_name; /* so far: their ids are numbered */
+	bool hashed; /* _transform: false: passwords are given as hashes */
 };
 
 struct problems;
@@ -75,36 +87,45 @@ struct kind_info {
 	const char *path;     /* segment of the Admin API: "key-auths" */
 	const char *singular; /* in messages and foreign references */
 	const char *key;      /* member that is unique, or NULL */
+	const char *secret;   /* member that is kept apart, or NULL */
 };
 extern const struct kind_info kind_infos[KINDS];
 
 struct document *document_new(struct kb_arena *a);
 /*
- * The tree of a file (substituted already) to flat entities; problems are
- * told. With problems the document is good for nothing but more checks.
+ * The tree of a file (substituted already; in the arena of `p`, taken over)
+ * to flat entities; problems are told. With problems the document is good
+ * for nothing but more checks. Keys and passwords in the tree are wiped.
  */
-struct document *document_read(struct problems *p, const struct kb_yaml *tree);
-/* By id, else by name; NULL: none. */
+struct document *document_read(struct problems *p, struct kb_yaml *tree);
+/* By id, else by name (a consumer also by custom_id); NULL: none. */
 struct entity *
 document_find(const struct document *d, enum kind kind, const char *name);
 /* A deep copy, in another arena: what the Admin API changes. */
 struct document *document_copy(struct kb_arena *a, const struct document *d);
 /*
  * Adds an entity, or puts it in the place of the one with its id; gives it
- * an id when `y` has none. NULL: problems were told.
+ * an id when `y` has none. Nested entities are added too. References may be
+ * names or {name: …}. A secret that `y` leaves out stays what it was. `y`
+ * lives in the document's arena (kb_yaml_copy) and is taken over. NULL:
+ * problems were told, and the document is good for nothing.
  */
 struct entity *document_put(struct problems *p, struct document *d,
     enum kind kind, struct kb_yaml *y, unsigned line);
-/* Takes it out, and what belongs to it as in Kong (plugins of a route,
- * targets of an upstream, credentials of a consumer). */
-void document_remove(struct document *d, struct entity *e);
+/*
+ * Takes it out, and what belongs to it as in Kong (plugins of a route,
+ * targets of an upstream, credentials of a consumer). Not when another
+ * refers to it without belonging to it (a route to its service): that one is
+ * returned, and nothing was changed. NULL: it is out.
+ */
+struct entity *document_remove(struct document *d, struct entity *e);
 /* The entity that a foreign reference of `e` names ("service"), or NULL. */
 struct entity *document_foreign(
     const struct document *d, const struct entity *e, const char *member);
 
 /*
  * The snapshot of a document, in its arena. As config_parse: look at
- * problems_any(). snapshot.document is `d`.
+ * problems_any(). snapshot.document is `d`; its hash is that of all entities.
  */
 struct snapshot *document_link(struct problems *p, struct document *d);
 

@@ -416,15 +416,31 @@ find_route(struct exchange *x)
 /* ---- the phases
  * ---------------------------------------------------------------- */
 
+/*
+ * What runs at a place of the chain, NULL: nothing. A consumer's own one
+ * counts after the place at which he became known, in all phases.
+ */
+static const struct plugin_use *
+use_in(const struct exchange *x, size_t i)
+{
+	const struct plugin_use *use = NULL;
+
+	if (x->chain.plugins != NULL && x->chain.plugins[i] != NULL &&
+	    x->consumer != NULL && i > x->known_at)
+		use = use_of_consumer(x->local->snapshot, x->chain.plugins[i],
+		    x->route, x->consumer);
+	return use ? use : x->chain.v[i];
+}
+
 static enum verdict
 access_phase(struct exchange *x)
 {
 	while (x->at < x->chain.n) {
-		const struct plugin_use *use = x->chain.v[x->at];
+		const struct plugin_use *use = use_in(x, x->at);
 		enum verdict verdict = NEXT;
 
 		x->again = false;
-		if (use->plugin->access)
+		if (use != NULL && use->plugin->access)
 			verdict = use->plugin->access(x, use);
 		if (x->phase != PHASE_ACCESS)
 			return NEXT;
@@ -451,9 +467,9 @@ response_phase(struct exchange *x)
 {
 	x->responded = true;
 	for (size_t i = 0; i < x->chain.n; i++) {
-		const struct plugin_use *use = x->chain.v[i];
+		const struct plugin_use *use = use_in(x, i);
 
-		if (use->plugin->response)
+		if (use != NULL && use->plugin->response)
 			use->plugin->response(x, use);
 	}
 	return NEXT;
@@ -679,9 +695,9 @@ static void
 tell_plugins(struct exchange *x)
 {
 	for (size_t i = 0; i < x->chain.n; i++) {
-		const struct plugin_use *use = x->chain.v[i];
+		const struct plugin_use *use = use_in(x, i);
 
-		if (use->plugin->log)
+		if (use != NULL && use->plugin->log)
 			use->plugin->log(x, use);
 	}
 }

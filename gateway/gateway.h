@@ -106,6 +106,15 @@ struct seat;    /* a target's addresses and their health, see balance.h */
 struct balance; /* how an upstream chooses among its targets */
 struct checks;  /* what makes its targets healthy and unhealthy */
 
+/* A certificate of the file, or one of an authority (without key). */
+struct certificate {
+	const char *id;
+	const char *cert; /* PEM, the whole chain */
+	const char *key;  /* PEM; never to be shown */
+	struct strs snis; /* lower case; "*.name" and "name.*" too */
+	unsigned line;
+};
+
 struct target {
 	const char *host;
 	int port;
@@ -123,22 +132,35 @@ struct upstream {
 	size_t wheel_n;
 	const struct balance *balance; /* NULL: round robin */
 	const struct checks *checks;   /* NULL: none */
-	size_t index;                  /* in the snapshot */
+	const char *id;
+	const struct certificate *client_certificate; /* or NULL */
+	size_t index;                                 /* in the snapshot */
 	unsigned line;
 };
 
 #define NO_CALLEE UINT32_MAX
 
+/* service.protocol */
+enum { SERVICE_HTTP, SERVICE_WS, SERVICE_HTTPS, SERVICE_WSS };
+/* service.tls_verify: what the file leaves open is for the gateway. */
+enum { TLS_VERIFY_UNSET = -1, TLS_VERIFY_OFF, TLS_VERIFY_ON };
+
 struct service {
 	const char *name;
 	const char *url; /* as given; shorthand for the four below */
-	int protocol;    /* index into its choices */
+	const char *id;
+	int protocol; /* SERVICE_HTTP … */
 	const char *host;
 	int64_t port;
 	const char *path; /* "" or "/prefix" without slash at the end */
 	int64_t retries, connect_timeout, write_timeout, read_timeout;
 	bool enabled;
 	struct strs tags;
+	int tls_verify;                               /* TLS_VERIFY_… */
+	int64_t tls_verify_depth;                     /* -1: not given */
+	const struct certificate *client_certificate; /* or NULL */
+	const struct certificate *const *ca_certificates;
+	size_t n_ca_certificates;        /* 0: those of the system */
 	const struct upstream *upstream; /* never NULL once linked */
 	struct kb_tls_client *tls;       /* NULL: spoken to in plain */
 	const char *tls_name;            /* NULL: the target's name */
@@ -147,7 +169,6 @@ struct service {
 	const char *host_value;   /* Host without preserve_host */
 	unsigned callee_index;    /* which proof; NO_CALLEE: none */
 	unsigned line;
-	const struct kb_yaml *routes, *plugins; /* while loading */
 };
 
 enum { PROTO_HTTP = 1, PROTO_HTTPS = 2, PROTO_WS = 4 };
@@ -161,21 +182,32 @@ struct plugin_use {
 	const char *scope; /* "global", "service stack", "route x" */
 	uint64_t id;       /* of name and scope: the same after a reload */
 	unsigned line;
+	/* Where it holds; all NULL: everywhere. */
+	const struct service *service;
+	const struct route *route;
+	const struct consumer *consumer;
+	const struct consumer_group *consumer_group;
 	/* while loading */
-	const char *service, *route, *name, *instance_name;
+	const char *name, *instance_name;
 	const struct kb_yaml *config;
 	struct strs protocols, tags;
 	bool enabled;
 };
 
-/* What runs for a request, in running order. */
+/*
+ * What runs for a request, in running order. Where a consumer may have a
+ * configuration of his own `plugins` has the plugin (else NULL), and `v` what
+ * holds for all others (NULL: nothing).
+ */
 struct chain {
 	const struct plugin_use *const *v;
+	const struct plugin **plugins;
 	size_t n;
 };
 
 struct route {
 	const char *name; /* made up from the service when the file has none */
+	const char *id;
 	struct strs paths, methods, hosts, protocols, tags;
 	bool strip_path, preserve_host;
 	struct service *service;
@@ -190,8 +222,11 @@ struct route {
 	struct chain chain;
 	size_t index; /* in the snapshot */
 	unsigned line;
-	const char *service_name; /* while loading */
-	const struct kb_yaml *plugins;
+};
+
+struct consumer_group {
+	const char *id, *name;
+	unsigned line;
 };
 
 /* A consumer of the file, known by a credential. */
@@ -200,15 +235,28 @@ struct consumer {
 	const char *id;                   /* UUID */
 	struct strs groups;               /* acls */
 	const char *plan, *roles, *org;   /* from tags; NULL: none */
-	size_t index;                     /* in the snapshot */
+	struct strs tags;
+	const struct consumer_group *const *member_of;
+	size_t n_member_of;
+	size_t index; /* in the snapshot */
 	unsigned line;
-	const struct kb_yaml *keys; /* while loading */
 };
 
-/* A key of a consumer; the key itself is kept nowhere. */
+/* A key or password of a consumer; the text itself is kept nowhere. */
 struct credential {
 	const struct consumer *consumer;
 	const char *id;
+	const char *name; /* of a password: the user name; else NULL */
+	unsigned line;
+};
+
+/* How a consumer's tokens are known: by the claim that has `key`. */
+struct jwt_secret {
+	const struct consumer *consumer;
+	const char *id, *key;
+	int algorithm;                        /* 0 RS256, 1 ES256 */
+	const struct kb_yaml *rsa_public_key; /* as given, or NULL */
+	const char *secret;                   /* or NULL; never to be shown */
 	unsigned line;
 };
 
@@ -381,6 +429,9 @@ bool exchange_is_anonymous(const struct exchange *x);
 /* Whose key that is; NULL: nobody's. */
 const struct credential *
 exchange_find_key(const struct exchange *x, struct kb_slice key);
+/* The same for a name and password; NULL: wrong, or nobody's. */
+const struct credential *exchange_find_password(
+    const struct exchange *x, const char *username, struct kb_slice password);
 /* By username, custom_id or id; NULL: none. */
 const struct consumer *
 exchange_find_consumer(const struct exchange *x, const char *name);

@@ -86,7 +86,7 @@ struct snapshot {
 	struct kb_arena *arena;
 	atomic_uint refs;
 	const struct document *document; /* what it was made of */
-	char hash[33]; /* of the file's text and what was put into it */
+	char hash[33];                   /* of all entities */
 	struct service **services;
 	size_t n_services;
 	struct route **routes;
@@ -95,10 +95,21 @@ struct snapshot {
 	size_t n_upstreams;
 	struct plugin_use **uses;
 	size_t n_uses;
+	struct plugin_use **placed; /* by plugin and where it holds */
+	size_t n_placed;
 	struct consumer **consumers;
 	size_t n_consumers;
-	struct keys *keys;   /* of consumers */
-	struct chain global; /* for requests that match no route */
+	struct consumer_group **groups;
+	size_t n_groups;
+	struct certificate **certificates;
+	size_t n_certificates;
+	struct certificate **ca_certificates;
+	size_t n_ca_certificates;
+	struct jwt_secret *jwt_secrets;
+	size_t n_jwt_secrets;
+	struct keys *keys;     /* of consumers */
+	struct basics *basics; /* likewise passwords */
+	struct chain global;   /* for requests that match no route */
 	struct kb_tls_client *instance_tls; /* for instances of https */
 	struct router *router;
 	/* Services that get a proof, and the keys for them. */
@@ -114,12 +125,20 @@ struct snapshot {
  */
 struct snapshot *config_parse(
     struct problems *p, const char *text, size_t len, struct substitution *s);
-/* Links names, chains, router. Called by config_parse. */
+/* Chains, weights, router. Called by document_link. */
 void config_link(struct problems *p, struct snapshot *s);
 struct snapshot *
 config_load_file(struct problems *p, const char *file, struct substitution *s);
-/* config_upstream.c: an upstream with its targets; NULL: it has no name. */
-struct upstream *upstream_read(struct problems *p, const struct kb_yaml *y);
+/* What holds of a plugin for that consumer only; NULL: what holds for all. */
+const struct plugin_use *
+use_of_consumer(const struct snapshot *s, const struct plugin *plugin,
+    const struct route *r, const struct consumer *c);
+/* A name, or one with a "*" label at its left or right end. */
+bool config_host_is_fine(const char *host);
+/* config_upstream.c: an upstream; NULL: it has no name. Then its targets. */
+struct upstream *upstream_read(struct problems *p, const struct entity *e);
+void upstream_read_target(
+    struct problems *p, const struct entity *e, struct upstream *u);
 /* What link needs: the ring of an upstream whose targets are known. */
 void upstream_ring(struct kb_arena *a, struct upstream *u);
 struct snapshot *snapshot_ref(struct snapshot *s);
@@ -130,12 +149,29 @@ snapshot_service(const struct snapshot *s, const char *name);
 /* ---- consumers.c -----------------------------------------------------------
  */
 
-/* One entry of `consumers`; problems are told. Keys in `y` are wiped. */
-struct consumer *consumer_read(struct problems *p, const struct kb_yaml *y);
-/* Numbers the consumers and makes the table of their keys. */
-void consumers_link(struct problems *p, struct snapshot *s);
+/* Their entities; acls and credentials are linked afterwards. */
+struct consumer_group *
+consumer_group_read(struct problems *p, const struct entity *e);
+struct consumer *consumer_read(
+    struct problems *p, const struct document *d, const struct entity *e);
+/* Numbers consumers, makes their roles of groups and tags. */
+void consumers_finish(struct problems *p, struct snapshot *s);
+/* It may be an X-User-ID. */
+bool consumer_name_is_id(const char *name);
 /* X-Consumer-* and the like of the exchange's consumer. */
 void consumer_lines(const struct exchange *x, struct kb_buf *out);
+
+/* ---- credentials.c ---------------------------------------------------------
+ */
+
+/* Puts the hash of a consumer's key in its place, wipes the key. */
+void key_hide(struct problems *p, struct kb_yaml *y);
+/* The same for a password, salted by `id`; hashed: it must be one already. */
+void password_hide(
+    struct problems *p, struct kb_yaml *y, const char *id, bool hashed);
+void secret_wipe(struct kb_yaml *y);
+/* acls, jwt_secrets, keys and passwords of the snapshot's document. */
+void credentials_link(struct problems *p, struct snapshot *s);
 
 /* ---- resolver.c: names of targets and their addresses ---------------------
  */
@@ -412,6 +448,7 @@ struct exchange {
 	const struct consumer *consumer;
 	const char *credential;      /* id of the consumer's */
 	bool anonymous;              /* that one stands for nobody */
+	size_t known_at;             /* place in the chain where it was set */
 	const struct line *captures; /* groups of the route's path */
 	size_t n_captures;
 

@@ -44,6 +44,20 @@ const struct kb_yaml *kb_yaml_get(const struct kb_yaml *map, const char *key);
 bool kb_yaml_int(const struct kb_yaml *y, int64_t *out) KB_MUSTUSE;
 bool kb_yaml_bool(const struct kb_yaml *y, bool *out) KB_MUSTUSE;
 bool kb_yaml_is_null(const struct kb_yaml *y);
+/*
+ * Trees of one's own: nodes come from the arena, strings are taken as they
+ * are (they must live as long). A node stands in one place only.
+ */
+struct kb_yaml *kb_yaml_new(struct kb_arena *a, enum kb_yaml_kind kind);
+/* A text, as if it stood in quotes. */
+struct kb_yaml *kb_yaml_text(struct kb_arena *a, const char *text);
+/* Puts `value` under `key`, in the place of what stood there, else last. */
+void kb_yaml_set(struct kb_yaml *map, const char *key, struct kb_yaml *value);
+/* Takes the member out; false: there was none. */
+bool kb_yaml_unset(struct kb_yaml *map, const char *key);
+void kb_yaml_append(struct kb_yaml *sequence, struct kb_yaml *value);
+/* Deep, strings too; keeps the places in the text. */
+struct kb_yaml *kb_yaml_copy(struct kb_arena *a, const struct kb_yaml *y);
 /* The whole tree as JSON text (core schema types; .inf and .nan are text). */
 char *kb_yaml_to_json(struct kb_arena *a, const struct kb_yaml *y);
 

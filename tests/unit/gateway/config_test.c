@@ -142,17 +142,19 @@ static void
 what_kong_knows_and_we_do_not_is_refused_by_name(void **state)
 {
 	(void)state;
-	refused_with(SERVICE "  tls_verify: true\n",
-	    "kong.yml:5: service: tls_verify is not implemented");
-	refused_with(HEAD "certificates: []\n",
-	    "kong.yml:2: file: certificates is not implemented: TLS");
+	refused_with(HEAD "hmacauth_credentials: []\n",
+	    "kong.yml:2: file: hmacauth_credentials is not implemented: "
+	    "hmac-auth");
+	refused_with(HEAD "consumers:\n- username: a\n  "
+			  "oauth2_credentials: []\n",
+	    "kong.yml:4: consumer: oauth2_credentials is not implemented");
 	refused_with(SERVICE "  routes:\n  - paths: [\"~/a/[0-9]+\"]\n",
 	    "kong.yml:6: route stack-route-1: regular expression paths are "
 	    "not implemented");
 	refused_with(HEAD "plugins:\n- name: oauth2\n",
 	    "kong.yml:3: plugin \"oauth2\" is not supported; there are: "
 	    "correlation-id, ");
-	refused_with("_format_version: \"1.1\"\n", "must be \"3.0\"");
+	refused_with("_format_version: \"0.9\"\n", "must be \"3.0\"");
 }
 
 static void
