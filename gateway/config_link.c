@@ -411,6 +411,7 @@ link_use(struct linking *l, struct plugin_use *use)
 		unknown_plugin(l, use);
 		return false;
 	}
+	use->name = use->plugin->name; /* it may have been another one for it */
 	check_scope(l, use);
 	use->id = 14695981039346656037ULL;
 	for (const char *c = use->name; *c; c++)

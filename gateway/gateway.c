@@ -39,6 +39,11 @@ gateway_defaults_of(const struct gateway *g)
 		.issuer = g->config->issuer,
 		.jwks_url = g->config->jwks_url,
 		.audience = g->config->audience,
+		.client_id = g->config->client_id,
+		.client_secret = &g->config->client_secret,
+		.session_secret = &g->config->session_secret,
+		.session_secret_next = &g->config->session_secret_next,
+		.userinfo = g->config->userinfo,
 		.development = g->common->environment == KB_ENV_DEVELOPMENT,
 	};
 }
@@ -345,6 +350,7 @@ start(struct process *p, const char **why)
 	struct gateway *g = &p->gateway;
 
 	watch_signals(p);
+	sessions_init();
 	p->internal = internal_start(g, p->base, why);
 	if (p->internal == NULL || !tls_prepare(g, why) || !loops_start(g, why))
 		return false;
@@ -411,6 +417,7 @@ finish(struct process *p)
 		if (others[i])
 			event_free(others[i]);
 	event_base_free(p->base);
+	oidc_clients_stop();
 	verifiers_stop();
 	redis_forget();
 	health_free(p->gateway.health);

@@ -17,6 +17,7 @@
 #include <kombi/http1.h>
 #include <kombi/identity.h>
 #include <kombi/jwt.h>
+#include <kombi/secret.h>
 #include <kombi/yaml.h>
 
 /* ---- reading configuration ---------------------------------------------- */
@@ -48,6 +49,10 @@ struct kb_arena *problems_arena(struct problems *p);
 struct gateway_defaults {
 	const char *issuer, *jwks_url;
 	const char *const *audience; /* NULL-ended, or NULL */
+	const char *client_id;
+	const struct kb_secret *client_secret; /* this and the next: or NULL */
+	const struct kb_secret *session_secret, *session_secret_next;
+	bool userinfo; /* completes what bearer tokens do not say */
 	bool development;
 };
 const struct gateway_defaults *problems_defaults(const struct problems *p);
@@ -215,10 +220,11 @@ struct route {
 	unsigned method_mask; /* 1 << enum kb_method; 0: all */
 	bool websocket;       /* upgrades pass */
 	bool authenticated;   /* has jwt: Authorization is not forwarded */
-	bool cors;            /* upstream's own CORS headers are dropped */
-	bool limited;         /* likewise its headers of rate limits */
-	bool unlimited;       /* no deadline for the body */
-	uint64_t body_limit;  /* bytes; UINT64_MAX: none */
+	bool sessions;  /* openid-connect looks for who sends no bearer token */
+	bool cors;      /* upstream's own CORS headers are dropped */
+	bool limited;   /* likewise its headers of rate limits */
+	bool unlimited; /* no deadline for the body */
+	uint64_t body_limit; /* bytes; UINT64_MAX: none */
 	struct chain chain;
 	size_t index; /* in the snapshot */
 	unsigned line;
@@ -553,6 +559,7 @@ struct verifier_conf {
 	const char *issuer, *jwks_url;
 	struct strs audience;
 	int64_t max_life_s, leeway_s;
+	bool userinfo; /* completes e-mail and name */
 };
 
 /* The same verifier for equal configurations, for ever. NULL when there are
@@ -561,6 +568,8 @@ struct verifier *verifier_get(const struct verifier_conf *conf);
 /* NEXT with the identity set or the exchange failed, or WAIT. */
 enum verdict
 verifier_check(struct verifier *v, struct exchange *x, struct kb_slice token);
+/* The same with the token of the Authorization field. */
+enum verdict verifier_check_bearer(struct verifier *v, struct exchange *x);
 
 /* ---- counters.c ------------------------------------------------------------
  */
@@ -592,5 +601,9 @@ void exchange_count_limited(struct exchange *x);
  */
 #include "tenants.h"
 #include "transform.h"
+
+/* ---- browsers that sign in ------------------------------------------------
+ */
+#include "oidc.h"
 
 #endif

@@ -225,6 +225,8 @@ struct gateway_config {
 	const char *config_file;
 	const char *admin_listen;
 	const char *issuer, *jwks_url, *client_id;
+	struct kb_secret client_secret, session_secret, session_secret_next;
+	bool userinfo;
 	const char *const *audience;
 	const char *const *trusted;
 	const char *tls_listen, *tls_cert, *tls_key, *tls_client_ca;
@@ -339,6 +341,13 @@ struct loop {
 	struct kb_server *server;
 	struct kb_client *client;
 	struct kb_pool *pool;
+	struct kb_pool *calls; /* to issuers; NULL before the first */
+	struct revocations *revocations;
+	struct sessions *sessions; /* NULL before the first */
+	struct userinfo *userinfo; /* likewise */
+	struct parked *parked;     /* tokens whose key is not there yet */
+	struct event *park_timer;
+	unsigned n_parked;
 	struct local *local;
 	struct kb_buf head;          /* scratch: request head for upstream */
 	struct kb_buf lines;         /* scratch: response lines */
@@ -523,6 +532,10 @@ const struct kb_identity *token_identity(const struct token_entry *t);
 bool token_is_bearer(const struct token_entry *t);
 /* A new one for an identity that is no token's. */
 struct token_entry *token_of_identity(const struct kb_identity *id);
+/* The same for a session; `jwt` (or NULL) is copied: exchange_claims. */
+struct token_entry *
+token_of_session(const struct kb_identity *id, const char *jwt);
+const char *token_jwt(const struct token_entry *t); /* or NULL */
 void token_ref(struct token_entry *t);
 void token_unref(struct token_entry *t);
 /* Identity lines, tenant and proof for a callee. */
@@ -536,6 +549,24 @@ void verifiers_start(bool allow_private);
 void verifiers_stop(void);
 /* True when each issuer of the file in force has given its keys. */
 bool verifiers_ready(void);
+/* Issuers may have addresses that are not global. */
+bool verifiers_private(void);
+/* As kb_jwt_verify with the issuer's keys; waits up to a second for a key
+ * that is not known yet, so not for loops. */
+enum kb_err
+verifier_verify(struct verifier *v, struct kb_arena *a, struct kb_slice token,
+    const struct kb_jwt_rules *rules, struct kb_jwt *out);
+
+/* ---- revocation.c, sessions.c ------------------------------------------- */
+
+void revocations_start(struct loop *l);
+void revocations_stop(struct loop *l);
+/* Grows with everything that is learned; 0: nothing can be. */
+uint64_t revocations_generation(const struct loop *l);
+void sessions_init(void); /* once, before loops */
+void sessions_stop(struct loop *l);
+void userinfo_stop(struct loop *l);
+void park_stop(struct loop *l); /* park.c */
 
 /* ---- observation
  * ---------------------------------------------------------------------- */

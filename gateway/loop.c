@@ -16,7 +16,13 @@
 
 #include "inside.h"
 
-enum { VERIFY_THREADS = 1, VERIFY_QUEUE = 256, RETRY_CREDIT = 1000 };
+enum {
+	VERIFY_THREADS = 1,
+	VERIFY_QUEUE = 256,
+	CALL_THREADS = 4,
+	CALL_QUEUE = 128,
+	RETRY_CREDIT = 1000,
+};
 
 /* Set on every answer, also on those of the engine. */
 static const char always
@@ -186,6 +192,14 @@ loop_slot(struct loop *l, const struct plugin *plugin,
 	return l->slots[i].p;
 }
 
+bool
+loop_ask(struct loop *l, struct kb_task *t)
+{
+	if (l->calls == NULL)
+		l->calls = kb_pool_new(l->base, CALL_THREADS, CALL_QUEUE);
+	return kb_pool_submit(l->calls, t);
+}
+
 /* ---- life of a loop
  * ------------------------------------------------------------------ */
 
@@ -243,6 +257,7 @@ loop_open(struct gateway *g, struct loop *l, const char **why)
 	l->client = kb_client_new(&(struct kb_client_conf) { .base = l->base });
 	l->pool = kb_pool_new(l->base, VERIFY_THREADS, VERIFY_QUEUE);
 	l->local = local_new(snapshot_ref(g->snapshot));
+	revocations_start(l);
 	return true;
 }
 
@@ -295,8 +310,14 @@ loop_close(struct loop *l)
 		return;
 	/* Exchanges first: they hold the rest. */
 	kb_server_free(l->server);
-	loop_redis_free(l);
 	kb_pool_free(l->pool);
+	if (l->calls)
+		kb_pool_free(l->calls);
+	sessions_stop(l);
+	revocations_stop(l);
+	userinfo_stop(l);
+	park_stop(l);
+	loop_redis_free(l);
 	for (size_t i = 0; i < LOOP_SLOTS; i++)
 		if (l->slots[i].plugin)
 			l->slots[i].drop(l->slots[i].p);

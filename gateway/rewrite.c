@@ -232,8 +232,17 @@ exchange_claims(struct exchange *x)
 {
 	struct kb_slice value;
 
-	if (x->claims != NULL || x->token == NULL || !token_is_bearer(x->token))
+	if (x->claims != NULL || x->token == NULL)
 		return x->claims;
+	if (token_jwt(x->token) != NULL) {
+		value = kb_slice_of(token_jwt(x->token));
+		if (kb_jwt_peek(
+			exchange_arena(x), value.ptr, value.len, &x->claims))
+			return NULL;
+		return x->claims;
+	}
+	if (!token_is_bearer(x->token))
+		return NULL;
 	value = exchange_header(x, "Authorization");
 	if (value.len < 7)
 		return NULL;

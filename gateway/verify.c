@@ -1,7 +1,6 @@
 /*
- * Verified tokens. Each loop remembers what it has verified, with the header
- * lines that follow from it; what is new is verified at once when that is
- * cheap (RSA of 2048 bit, 44 us) and on a worker when it is not (ES256, 2 ms).
+ * Who verifies tokens (an issuer's keys and what a file asks of them), and
+ * what follows from a verified one: identity, its header lines, proofs.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -9,45 +8,7 @@
 #include <kombi/str.h>
 #include <kombi/time.h>
 
-#include "inside.h"
-
-enum {
-	CACHE_ENTRIES = 8192,
-	/* base64url length of an RSA signature of 2048 bit */
-	CHEAP_SIGNATURE = 342,
-	ES256_SIGNATURE = 86,
-};
-
-struct proof {
-	unsigned callee;
-	enum kb_method method;
-	int64_t made_s;
-	char tenant[64];
-	char text[KB_PROOF_SIZE];
-};
-
-struct token_entry {
-	unsigned refs; /* of one loop */
-	bool bearer;   /* made from a bearer token */
-	struct kb_identity id;
-	char *lines; /* identity header lines, without the tenant */
-	size_t lines_len;
-	struct proof proofs[PROOFS];
-	unsigned next_proof;
-	char text[]; /* values of id */
-};
-
-struct verifier {
-	unsigned index;
-	char *issuer, *jwks_url;
-	const char **audience; /* NULL-ended */
-	int64_t max_life_s, leeway_s;
-	/* Shared by verifiers of one issuer; NULL before it is started. */
-	_Atomic(struct kb_issuer *) keys;
-	bool owner;       /* stops it */
-	unsigned load;    /* main thread: the last load that asked for it */
-	atomic_bool used; /* by the file in force */
-};
+#include "verify_inside.h"
 
 /*
  * Made while loading, on the main thread; they stay, since a file that is
@@ -56,7 +17,9 @@ struct verifier {
 static struct {
 	struct verifier *v[VERIFIERS_MAX];
 	atomic_uint n;
-	unsigned load; /* main thread: number of the present one */
+	atomic_bool private; /* issuers may have addresses that are not global
+			      */
+	unsigned load;       /* main thread: number of the present one */
 } all;
 
 /* ---- verifiers ------------------------------------------------------------
@@ -101,6 +64,7 @@ find(const struct verifier_conf *conf)
 		    kb_str_eq(v->jwks_url, conf->jwks_url) &&
 		    v->max_life_s == conf->max_life_s &&
 		    v->leeway_s == conf->leeway_s &&
+		    (v->provider != NULL) == conf->userinfo &&
 		    same_audience(v, &conf->audience))
 			return v;
 	}
@@ -120,6 +84,15 @@ verifier_get(const struct verifier_conf *conf)
 		atomic_fetch_add(&all.n, 1);
 	}
 	v->load = all.load;
+	/* Asked at every load, so that it stays in use. */
+	if (conf->userinfo)
+		v->provider = oidc_client_get(&(struct oidc_client_conf) {
+		    .issuer = conf->issuer,
+		    .jwks_url = conf->jwks_url,
+		    .client_id = "",
+		    .scopes = "",
+		    .auth = AUTH_NONE,
+		});
 	return v;
 }
 
@@ -139,9 +112,16 @@ issuer_like(const struct verifier *v)
 	return NULL;
 }
 
+bool
+verifiers_private(void)
+{
+	return atomic_load_explicit(&all.private, memory_order_relaxed);
+}
+
 void
 verifiers_start(bool allow_private)
 {
+	atomic_store(&all.private, allow_private);
 	for (unsigned i = 0; i < all.n; i++) {
 		struct verifier *v = all.v[i];
 
@@ -228,16 +208,11 @@ token_unref(struct token_entry *t)
 	if (t == NULL || --t->refs)
 		return;
 	free(t->lines);
+	free(t->jwt);
 	free(t);
 }
 
-static void
-drop_entry(void *p)
-{
-	token_unref(p);
-}
-
-static struct token_entry *
+struct token_entry *
 entry_new(const struct kb_identity *id)
 {
 	size_t size = 0;
@@ -272,6 +247,21 @@ struct token_entry *
 token_of_identity(const struct kb_identity *id)
 {
 	return entry_new(id);
+}
+
+struct token_entry *
+token_of_session(const struct kb_identity *id, const char *jwt)
+{
+	struct token_entry *t = entry_new(id);
+
+	t->jwt = jwt ? kb_xstrdup(jwt) : NULL;
+	return t;
+}
+
+const char *
+token_jwt(const struct token_entry *t)
+{
+	return t->jwt;
 }
 
 static const struct proof *
@@ -325,191 +315,4 @@ token_lines(struct token_entry *t, const struct snapshot *s,
 	kb_buf_adds(
 	    out, proof_for(t, s, service->callee_index, method, tenant)->text);
 	kb_buf_adds(out, "\r\n");
-}
-
-/* ---- verifying
- * --------------------------------------------------------------- */
-
-/* Outcome of one verification, on whatever thread. */
-struct outcome {
-	enum kb_err err;
-	struct token_entry *entry;
-	int64_t expires;
-	const char *why;
-	bool unknown_kid;
-	uint64_t generation;
-};
-
-static void
-verify(const struct verifier *v, struct kb_arena *a, const char *token,
-    size_t len, struct outcome *out)
-{
-	const struct kb_jwt_rules rules = {
-		.issuer = v->issuer,
-		.audience = v->audience[0] ? v->audience : NULL,
-		.leeway_s = v->leeway_s,
-		.max_life_s = v->max_life_s,
-		.typ_at_jwt = true,
-	};
-	struct kb_jwks *keys;
-	struct kb_jwt jwt;
-	struct kb_identity id = { { NULL } };
-
-	out->generation = kb_issuer_generation(v->keys);
-	keys = kb_issuer_keys(v->keys);
-	out->err = kb_jwt_verify(
-	    a, (struct kb_slice) { token, len }, keys, &rules, &jwt);
-	out->why = jwt.why;
-	out->unknown_kid = jwt.unknown_kid;
-	kb_jwks_unref(keys);
-	if (out->err)
-		return;
-	out->expires = jwt.expires;
-	out->err = kb_identity_from_claims(a, jwt.claims, NULL, &id);
-	if (out->err) {
-		out->why = "a claim cannot stand in a header";
-		return;
-	}
-	out->entry = entry_new(&id);
-	out->entry->bearer = true;
-}
-
-static struct kb_token_cache *
-cache_of(struct loop *l, const struct verifier *v)
-{
-	if (l->tokens[v->index] == NULL)
-		l->tokens[v->index] = kb_token_cache_new(
-		    CACHE_ENTRIES, drop_entry);
-	return l->tokens[v->index];
-}
-
-static void
-refuse(struct exchange *x, enum kb_err err)
-{
-	exchange_fail(x, err,
-	    err == KB_UNAVAILABLE ? "Tokens cannot be verified now" : NULL);
-}
-
-static void
-keep(struct loop *l, struct verifier *v, struct kb_slice token,
-    const struct outcome *o)
-{
-	if (o->unknown_kid)
-		kb_issuer_unknown_kid(v->keys);
-	if (o->err == KB_UNAVAILABLE || o->unknown_kid)
-		return;
-	if (o->entry)
-		token_ref(o->entry);
-	kb_token_cache_put(cache_of(l, v), token.ptr, token.len, o->generation,
-	    o->expires, o->entry);
-}
-
-static void
-settle(struct exchange *x, const struct outcome *o)
-{
-	if (o->err) {
-		kb_debug(NULL, "token refused", KB_S("why", o->why),
-		    KB_S("requestId", exchange_request_id(x)));
-		refuse(x, o->err);
-		return;
-	}
-	exchange_set_identity(x, o->entry);
-}
-
-/* A verification on a worker; outlives an exchange that ends meanwhile. */
-struct job {
-	struct kb_task task;
-	struct verifier *verifier;
-	struct loop *loop;
-	struct exchange *x; /* NULL: it ended */
-	struct outcome outcome;
-	struct kb_slice token;
-	char text[];
-};
-
-static void
-work(struct kb_task *t)
-{
-	struct job *j = KB_CONTAINER(t, struct job, task);
-	struct kb_arena *a = kb_arena_new(0);
-
-	verify(j->verifier, a, j->token.ptr, j->token.len, &j->outcome);
-	kb_arena_free(a);
-}
-
-static void
-done(struct kb_task *t)
-{
-	struct job *j = KB_CONTAINER(t, struct job, task);
-
-	keep(j->loop, j->verifier, j->token, &j->outcome);
-	if (j->x != NULL) {
-		settle(j->x, &j->outcome);
-		exchange_resume(j->x);
-	}
-	if (j->outcome.entry)
-		token_unref(j->outcome.entry);
-	free(j);
-}
-
-static void
-forget(void *arg)
-{
-	struct job *j = arg;
-
-	j->x = NULL;
-}
-
-static enum verdict
-verify_later(struct verifier *v, struct exchange *x, struct kb_slice token)
-{
-	struct job *j = kb_xalloc(sizeof(*j) + token.len + 1);
-
-	memset(j, 0, sizeof(*j));
-	memcpy(j->text, token.ptr, token.len);
-	j->task = (struct kb_task) { .work = work, .done = done };
-	j->verifier = v;
-	j->loop = x->loop;
-	j->x = x;
-	j->token = (struct kb_slice) { j->text, token.len };
-	if (!kb_pool_submit(x->loop->pool, &j->task)) {
-		free(j);
-		exchange_add_response(x, "Retry-After", "1");
-		refuse(x, KB_UNAVAILABLE);
-		return NEXT;
-	}
-	exchange_on_cancel(x, forget, j);
-	return WAIT;
-}
-
-static bool
-is_cheap(struct kb_slice token)
-{
-	const char *dot = memrchr(token.ptr, '.', token.len);
-	size_t n = dot ? token.len - (size_t)(dot - token.ptr) - 1 : 0;
-
-	return n <= CHEAP_SIGNATURE && n != ES256_SIGNATURE;
-}
-
-enum verdict
-verifier_check(struct verifier *v, struct exchange *x, struct kb_slice token)
-{
-	struct loop *l = x->loop;
-	struct outcome o = { 0 };
-	void *hit = NULL;
-
-	switch (kb_token_cache_get(cache_of(l, v), token.ptr, token.len,
-	    kb_issuer_generation(v->keys), &hit)) {
-	case KB_CACHE_HIT: exchange_set_identity(x, hit); return NEXT;
-	case KB_CACHE_REFUSED: refuse(x, KB_AUTH_INVALID); return NEXT;
-	case KB_CACHE_MISS: break;
-	}
-	if (!is_cheap(token))
-		return verify_later(v, x, token);
-	verify(v, exchange_arena(x), token.ptr, token.len, &o);
-	keep(l, v, token, &o);
-	settle(x, &o);
-	if (o.entry)
-		token_unref(o.entry);
-	return NEXT;
 }

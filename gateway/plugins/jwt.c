@@ -3,7 +3,6 @@
  * (RS256 or ES256, keys from its key set). What the token says becomes the
  * identity of the exchange.
  */
-#include <string.h>
 #include <strings.h>
 
 #include <kombi/str.h>
@@ -15,7 +14,7 @@ struct jwt {
 	struct strs audience, claims_to_verify;
 	struct strs header_names, uri_param_names, cookie_names;
 	int64_t maximum_expiration, leeway;
-	bool run_on_preflight;
+	bool run_on_preflight, userinfo;
 	struct verifier *verifier;
 };
 
@@ -31,6 +30,7 @@ static const struct field fields[] = {
 	CONF_STRS(struct jwt, cookie_names, .empty = true),
 	CONF_STR(struct jwt, key_claim_name),
 	CONF_BOOL(struct jwt, run_on_preflight),
+	CONF_BOOL(struct jwt, userinfo),
 	CONF_SKIP("secret_is_base64"),
 	CONF_NOTE("realm", "the challenge is \"Bearer\" without a realm"),
 	CONF_LATER("anonymous", "routes without a token have no jwt plugin"),
@@ -144,51 +144,25 @@ load(struct problems *p, const struct plugin_use *use, void *conf)
 	    .audience = j->audience,
 	    .max_life_s = j->maximum_expiration,
 	    .leeway_s = j->leeway,
+	    .userinfo = j->userinfo || d->userinfo,
 	});
 	if (j->verifier == NULL)
 		problem(p, use->line,
 		    "plugin jwt: too many different configurations");
 }
 
-/* "Bearer" 1*SP token, the scheme in any case (RFC 6750, RFC 9110 11.1). */
-static bool
-bearer(struct kb_slice value, struct kb_slice *token)
-{
-	if (value.len < 7 || strncasecmp(value.ptr, "bearer", 6) != 0 ||
-	    value.ptr[6] != ' ')
-		return false;
-	value.ptr += 7;
-	value.len -= 7;
-	while (value.len && *value.ptr == ' ') {
-		value.ptr++;
-		value.len--;
-	}
-	*token = value;
-	return value.len > 0;
-}
-
 static enum verdict
 access(struct exchange *x, const struct plugin_use *use)
 {
 	const struct jwt *j = use->conf;
-	const struct kb_http1_head *head = exchange_head(x);
-	struct kb_slice value, token;
 
 	if (exchange_is_preflight(x) && !j->run_on_preflight)
 		return NEXT;
-	value = kb_http1_get(head, exchange_bytes(x), KB_H_AUTHORIZATION);
-	if (value.ptr == NULL || value.len == 0) {
-		exchange_fail(x, KB_UNAUTHENTICATED, NULL);
+	/* A browser with a session: openid-connect finds it, or refuses. */
+	if (exchange_route(x)->sessions &&
+	    exchange_header(x, "Authorization").ptr == NULL)
 		return NEXT;
-	}
-	if (kb_http1_count(head, KB_H_AUTHORIZATION) != 1 ||
-	    !bearer(value, &token) || token.len > KB_JWT_MAX ||
-	    memchr(token.ptr, ' ', token.len) ||
-	    memchr(token.ptr, ',', token.len)) {
-		exchange_fail(x, KB_AUTH_INVALID, NULL);
-		return NEXT;
-	}
-	return verifier_check(j->verifier, x, token);
+	return verifier_check_bearer(j->verifier, x);
 }
 
 const struct plugin plugin_jwt = {

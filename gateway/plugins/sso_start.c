@@ -15,10 +15,12 @@ enum { ASK_MS = 10000, ANSWER_MAX = 64 * 1024, TOKEN_MAX = 4000 };
 
 struct sso {
 	bool secure_cookie;
+	struct strs return_urls;
 };
 
 static const struct field fields[] = {
 	CONF_BOOL(struct sso, secure_cookie),
+	CONF_STRS(struct sso, return_urls, .empty = true),
 	CONF_END,
 };
 
@@ -29,8 +31,15 @@ static void
 load(struct problems *p, const struct plugin_use *use, void *conf)
 {
 	struct sso *sso = conf;
+	const char *why;
 
-	(void)use;
+	for (size_t i = 0; i < sso->return_urls.n; i++) {
+		why = return_entry_problem(sso->return_urls.v[i]);
+		if (why)
+			problem(p, use->line,
+			    "plugin sso-start: return_urls \"%s\" %s",
+			    sso->return_urls.v[i], why);
+	}
 	if (problems_defaults(p)->development)
 		sso->secure_cookie = false;
 }
@@ -38,6 +47,7 @@ load(struct problems *p, const struct plugin_use *use, void *conf)
 struct handover {
 	struct exchange *x;
 	struct ask ask;
+	const char *back; /* where to go, if somebody said it; or NULL */
 	bool over;
 };
 
@@ -122,7 +132,8 @@ is_target(const char *s)
 }
 
 static void
-redirect(struct exchange *x, const struct sso *conf, const struct kb_json *j)
+redirect(struct exchange *x, const struct sso *conf, const struct kb_json *j,
+    const char *back)
 {
 	const char *token = kb_json_str(j, "token");
 	const char *target = kb_json_str(j, "redirectUrl");
@@ -139,7 +150,7 @@ redirect(struct exchange *x, const struct sso *conf, const struct kb_json *j)
 	    ms / 1000 > kb_wall_s())
 		age = kb_sprintf(exchange_arena(x), "; Max-Age=%lld",
 		    (long long)(ms / 1000 - kb_wall_s()));
-	exchange_add_response(x, "Location", target);
+	exchange_add_response(x, "Location", back ? back : target);
 	exchange_add_response(x, "Set-Cookie",
 	    kb_sprintf(exchange_arena(x),
 		"kombi_session=%s; HttpOnly%s; SameSite=Lax; Path=/%s", token,
@@ -185,7 +196,24 @@ finish(struct exchange *x, const struct sso *conf, struct handover *h)
 		    x, h->ask.status, "application/json", text, len);
 		return;
 	}
-	redirect(x, conf, j);
+	redirect(x, conf, j, h->back);
+}
+
+/* False: it is there, and may not be. */
+static bool
+read_return(struct exchange *x, const struct sso *conf, struct handover *h)
+{
+	struct lines args = { .arena = exchange_arena(x) };
+
+	h->back = exchange_query_arg(x, "returnUrl");
+	if (h->back != NULL)
+		return return_url_ok(&conf->return_urls, h->back);
+	/* Twice, or not to be decoded: not the same as not there. */
+	form_split(&args, exchange_query(x));
+	for (size_t i = 0; i < args.n; i++)
+		if (kb_slice_eq(args.v[i].name, "returnUrl"))
+			return false;
+	return true;
 }
 
 static enum verdict
@@ -200,6 +228,10 @@ access(struct exchange *x, const struct plugin_use *use)
 		return NEXT;
 	}
 	h = exchange_slot(x, use->plugin, sizeof(*h));
+	if (h->x == NULL && !read_return(x, use->conf, h)) {
+		exchange_fail(x, KB_INVALID, "returnUrl is not allowed");
+		return NEXT;
+	}
 	if (h->x == NULL) {
 		start(x, h);
 		return WAIT;

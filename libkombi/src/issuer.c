@@ -35,8 +35,10 @@ struct kb_issuer {
 
 	pthread_mutex_t lock; /* held for a few instructions only */
 	pthread_cond_t wake;
+	pthread_cond_t changed; /* for kb_issuer_wait */
 	bool stopping;
-	bool wanted;                         /* an unknown kid was seen */
+	bool wanted; /* an unknown kid was seen */
+	bool fetching;
 	struct kb_jwks *keys;                /* last good set, or NULL */
 	unsigned char print[KB_SHA256_SIZE]; /* of its text */
 	int64_t good_ms;                     /* when it was fetched */
@@ -171,14 +173,11 @@ due_ms(const struct kb_issuer *i)
 	return i->wanted && soon < i->next_ms ? soon : i->next_ms;
 }
 
-/* With the lock held. */
-static void
-wait_for(struct kb_issuer *i, int64_t ms)
+static struct timespec
+from_now(int64_t ms)
 {
 	struct timespec until;
 
-	if (ms > LONGEST_SLEEP_MS)
-		ms = LONGEST_SLEEP_MS;
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += ms / 1000;
 	until.tv_nsec += ms % 1000 * 1000000;
@@ -186,6 +185,16 @@ wait_for(struct kb_issuer *i, int64_t ms)
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000;
 	}
+	return until;
+}
+
+/* With the lock held. */
+static void
+wait_for(struct kb_issuer *i, int64_t ms)
+{
+	struct timespec until = from_now(
+	    ms < LONGEST_SLEEP_MS ? ms : LONGEST_SLEEP_MS);
+
 	pthread_cond_timedwait(&i->wake, &i->lock, &until);
 }
 
@@ -208,6 +217,7 @@ install(struct kb_issuer *i, struct kb_slice text, struct kb_jwks *keys)
 	if (changed) {
 		memcpy(i->print, print, sizeof(print));
 		atomic_fetch_add(&i->generation, 1);
+		pthread_cond_broadcast(&i->changed);
 		kb_info(&i->log, "keys of the issuer changed",
 		    KB_N("keys", kb_jwks_count(keys)));
 	}
@@ -226,9 +236,11 @@ refresh(struct kb_issuer *i)
 	if (i->wanted)
 		i->asked_ms = i->tried_ms;
 	i->wanted = false;
+	i->fetching = true;
 	pthread_mutex_unlock(&i->lock);
 	problem = fetch_keys(i, a, &text, &keys);
 	pthread_mutex_lock(&i->lock);
+	i->fetching = false;
 
 	if (!problem) {
 		install(i, text, keys);
@@ -296,6 +308,7 @@ kb_issuer_start(const struct kb_issuer_conf *conf)
 	i->asked_ms = i->next_ms - i->min_refetch_ms;
 	pthread_mutex_init(&i->lock, NULL);
 	init_wake(&i->wake);
+	init_wake(&i->changed);
 
 	/* Signals are the main thread's. */
 	sigfillset(&all);
@@ -320,6 +333,7 @@ kb_issuer_stop(struct kb_issuer *i)
 
 	kb_jwks_unref(i->keys);
 	pthread_cond_destroy(&i->wake);
+	pthread_cond_destroy(&i->changed);
 	pthread_mutex_destroy(&i->lock);
 	free(i->issuer);
 	free(i->jwks_url);
@@ -338,19 +352,36 @@ kb_issuer_keys(struct kb_issuer *i)
 	return keys;
 }
 
-void
+bool
 kb_issuer_unknown_kid(struct kb_issuer *i)
 {
+	bool soon;
+
 	pthread_mutex_lock(&i->lock);
 	if (!i->wanted) {
 		i->wanted = true;
 		pthread_cond_signal(&i->wake);
 	}
+	soon = i->fetching || due_ms(i) - kb_mono_ms() <= BREATH_MS;
 	pthread_mutex_unlock(&i->lock);
+	return soon;
 }
 
 uint64_t
 kb_issuer_generation(struct kb_issuer *i)
 {
 	return atomic_load_explicit(&i->generation, memory_order_relaxed);
+}
+
+bool
+kb_issuer_wait(struct kb_issuer *i, uint64_t generation, int64_t ms)
+{
+	const struct timespec until = from_now(ms);
+	int rc = 0;
+
+	pthread_mutex_lock(&i->lock);
+	while (rc == 0 && kb_issuer_generation(i) == generation)
+		rc = pthread_cond_timedwait(&i->changed, &i->lock, &until);
+	pthread_mutex_unlock(&i->lock);
+	return kb_issuer_generation(i) != generation;
 }

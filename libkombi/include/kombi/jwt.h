@@ -108,10 +108,13 @@ void kb_issuer_stop(struct kb_issuer *i);
 /* A reference to the present set, NULL while there is none (or too old).
  * Never blocks. */
 struct kb_jwks *kb_issuer_keys(struct kb_issuer *i);
-/* A token with an unknown kid was seen: fetch soon (rate limited). */
-void kb_issuer_unknown_kid(struct kb_issuer *i);
+/* A token with an unknown kid was seen: fetch soon (rate limited). True when
+ * that is now or in the next second, so that waiting for it may be worth it. */
+bool kb_issuer_unknown_kid(struct kb_issuer *i);
 /* Number that grows whenever the set changes: caches compare it. */
 uint64_t kb_issuer_generation(struct kb_issuer *i);
+/* Blocks until that number is another one: true; false after `ms`. */
+bool kb_issuer_wait(struct kb_issuer *i, uint64_t generation, int64_t ms);
 
 /* ---- cache of verified tokens ------------------------------------------ */
 
