@@ -146,6 +146,30 @@ kb_client_origin_tls(struct kb_client *c, const struct sockaddr *addr,
 	return find_origin(c, addr, len, tls, name);
 }
 
+bool
+kb_client_drop_tls(struct kb_client *c, const struct kb_tls_client *tls)
+{
+	for (size_t i = 0; i < CLIENT_BUCKETS; i++)
+		for (const struct kb_origin *o = c->origins[i]; o; o = o->next)
+			if (o->tls == tls && !TAILQ_EMPTY(&o->active))
+				return false;
+	for (size_t i = 0; i < CLIENT_BUCKETS; i++) {
+		struct kb_origin **at = &c->origins[i];
+
+		while (*at != NULL) {
+			struct kb_origin *o = *at;
+
+			if (o->tls != tls) {
+				at = &o->next;
+				continue;
+			}
+			*at = o->next;
+			free_origin(o);
+		}
+	}
+	return true;
+}
+
 void
 kb_origin_stats(const struct kb_origin *o, struct kb_origin_stats *out)
 {

@@ -2,6 +2,7 @@
  * TLS connections: mbedTLS directly on the socket, spoken to as recv and
  * send are. Contexts are next door in tls_context.c.
  */
+#include <arpa/inet.h>
 #include <assert.h>
 #include <ctype.h>
 #include <errno.h>
@@ -77,13 +78,55 @@ kb_tls_accept(struct kb_tls_server *s, int fd)
 	return t;
 }
 
+/* Called for each certificate of the chain, the trusted one first. What else
+ * is wrong with one stays wrong. */
+static int
+on_verify(void *ctx, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
+{
+	const struct kb_tls *t = ctx;
+	const struct kb_tls_client *c = t->client;
+
+	if (c->depth != 0 && depth > (c->depth > 0 ? c->depth + 1 : 1))
+		*flags |= MBEDTLS_X509_BADCERT_OTHER;
+	if (depth > 0)
+		return 0;
+	if (c->check == KB_TLS_CHECK_CHAIN)
+		*flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_CN_MISMATCH;
+	else if (t->address_len > 0 &&
+	    !kb_tls_is_for(crt, t->address, t->address_len))
+		*flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
+	return 0;
+}
+
+/* "[::1]" without its brackets too. */
+static size_t
+address_of(const char *name, unsigned char out[16])
+{
+	char bare[INET6_ADDRSTRLEN];
+	size_t n = strlen(name);
+
+	if (inet_pton(AF_INET, name, out) == 1)
+		return 4;
+	if (inet_pton(AF_INET6, name, out) == 1)
+		return 16;
+	if (n < 3 || n - 2 >= sizeof(bare) || name[0] != '[' ||
+	    name[n - 1] != ']')
+		return 0;
+	memcpy(bare, name + 1, n - 2);
+	bare[n - 2] = '\0';
+	return inet_pton(AF_INET6, bare, out) == 1 ? 16 : 0;
+}
+
 struct kb_tls *
 kb_tls_connect(struct kb_tls_client *c, int fd, const char *name)
 {
 	struct kb_tls *t = tls_new(&c->conf, fd);
 
 	t->client = kb_tls_client_ref(c);
-	if (mbedtls_ssl_set_hostname(&t->ssl, name) != 0) {
+	t->address_len = address_of(name, t->address);
+	mbedtls_ssl_set_verify(&t->ssl, on_verify, t);
+	if (mbedtls_ssl_set_hostname(&t->ssl, t->address_len ? NULL : name) !=
+	    0) {
 		t->dead = true;
 		t->problem = MBEDTLS_ERR_SSL_BAD_INPUT_DATA;
 	}

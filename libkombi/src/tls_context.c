@@ -149,6 +149,22 @@ is_dns_name(const mbedtls_x509_sequence *san)
 	    memchr(san->buf.p, '\0', san->buf.len) == NULL;
 }
 
+bool
+kb_tls_is_for(
+    const mbedtls_x509_crt *crt, const unsigned char *address, size_t len)
+{
+	enum { IP_ADDRESS = 7 }; /* GeneralName, RFC 5280 4.2.1.6 */
+	const mbedtls_x509_sequence *san = &crt->subject_alt_names;
+
+	for (; san != NULL; san = san->next)
+		if ((san->buf.tag & MBEDTLS_ASN1_TAG_VALUE_MASK) ==
+			IP_ADDRESS &&
+		    san->buf.len == len &&
+		    memcmp(san->buf.p, address, len) == 0)
+			return true;
+	return false;
+}
+
 /* As given, else the DNS names that the certificate is for. */
 static void
 set_names(struct kb_tls_cert *c, const char *const *given)
@@ -483,17 +499,6 @@ client_free(struct kb_tls_client *c)
 	free(c);
 }
 
-/* Whatever else is wrong with a certificate stays wrong. */
-static int
-forgive_name(void *ctx, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
-{
-	(void)ctx;
-	(void)crt;
-	if (depth == 0)
-		*flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_CN_MISMATCH;
-	return 0;
-}
-
 static bool
 client_ca(struct kb_tls_client *c, const struct kb_tls_client_conf *conf,
     struct kb_arena *a, const char **why)
@@ -503,8 +508,6 @@ client_ca(struct kb_tls_client *c, const struct kb_tls_client_conf *conf,
 		return true;
 	}
 	mbedtls_ssl_conf_authmode(&c->conf, MBEDTLS_SSL_VERIFY_REQUIRED);
-	if (conf->check == KB_TLS_CHECK_CHAIN)
-		mbedtls_ssl_conf_verify(&c->conf, forgive_name, NULL);
 	if (conf->ca == NULL) {
 		/* One of the many that cannot be read is no reason to stop. */
 		int rc = mbedtls_x509_crt_parse_file(&c->ca, SYSTEM_CA);
@@ -528,6 +531,7 @@ kb_tls_client_new(
 	memset(c, 0, sizeof(*c));
 	atomic_init(&c->refs, 1);
 	c->check = conf->check;
+	c->depth = conf->depth;
 	mbedtls_ssl_config_init(&c->conf);
 	mbedtls_x509_crt_init(&c->ca);
 	cert_init(&c->own);

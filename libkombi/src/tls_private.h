@@ -48,6 +48,7 @@ struct kb_tls_client {
 	mbedtls_x509_crt ca;
 	struct kb_tls_cert own;
 	enum kb_tls_check check;
+	int depth; /* 0: any; negative: none */
 };
 
 struct kb_tls {
@@ -60,6 +61,9 @@ struct kb_tls {
 	size_t unsent; /* length of a record that the socket did not take */
 	int problem;   /* of mbedTLS */
 	char *name;    /* SNI, or NULL */
+	/* the peer is known by an address: its bytes */
+	unsigned char address[16];
+	size_t address_len;
 };
 
 /* mbedTLS's source of random bytes. */
@@ -67,6 +71,9 @@ int kb_tls_random(void *unused, unsigned char *out, size_t len);
 /* The certificates for a name, into the handshake. */
 int kb_tls_choose(
     const struct kb_tls_server *s, mbedtls_ssl_context *ssl, const char *name);
+/* The certificate is for that address. */
+bool kb_tls_is_for(
+    const mbedtls_x509_crt *crt, const unsigned char *address, size_t len);
 /* Callback of mbedTLS: ctx is the server's context. */
 int kb_tls_on_name(
     void *ctx, mbedtls_ssl_context *ssl, const unsigned char *name, size_t len);

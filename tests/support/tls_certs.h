@@ -113,6 +113,24 @@ certs_client(const char *own)
 	return c;
 }
 
+/* The same without a certificate to show. */
+static inline struct kb_tls_client *
+certs_checks(enum kb_tls_check check, int depth)
+{
+	struct kb_tls_client_conf conf = {
+		.check = check,
+		.ca = certs_file("ca", "pem"),
+		.ca_file = true,
+		.depth = depth,
+	};
+	const char *why = "";
+	struct kb_tls_client *c = kb_tls_client_new(&conf, certs.arena, &why);
+
+	if (c == NULL)
+		fail_msg("%s", why);
+	return c;
+}
+
 #define loopback_group_setup certs_make
 #define loopback_group_teardown certs_drop
 

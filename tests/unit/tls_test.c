@@ -160,6 +160,61 @@ an_optional_client_certificate_may_be_absent_but_not_wrong(void **state)
 }
 
 static void
+check(struct loopback_http *lo, enum kb_tls_check how, int depth)
+{
+	kb_tls_client_unref(lo->tls_client);
+	lo->tls_client = certs_checks(how, depth);
+}
+
+static void
+a_certificate_for_an_address_is_good_for_that_address_alone(void **state)
+{
+	struct loopback_http *lo = *state;
+	const char *problem;
+
+	serve_with(lo, certs_server("address", KB_TLS_CLIENTS_ANY));
+	assert_non_null(ask(lo, "127.0.0.1", NULL));
+	assert_non_null(ask(lo, "::1", NULL));
+	assert_non_null(ask(lo, "[::1]", NULL));
+	assert_null(ask(lo, "127.0.0.2", &problem));
+	test_contains(problem, "does not match");
+	serve_with(lo, certs_server("default", KB_TLS_CLIENTS_ANY));
+	assert_null(ask(lo, "127.0.0.1", NULL));
+}
+
+static void
+names_are_not_looked_at_where_the_chain_alone_counts(void **state)
+{
+	struct loopback_http *lo = *state;
+
+	check(lo, KB_TLS_CHECK_CHAIN, 0);
+	assert_non_null(ask(lo, "another.test", NULL));
+	assert_non_null(ask(lo, "127.0.0.1", NULL));
+	serve_with(lo, certs_server("stranger", KB_TLS_CLIENTS_ANY));
+	assert_null(ask(lo, "node-1.test", NULL));
+	check(lo, KB_TLS_CHECK_NOTHING, 0);
+	assert_non_null(ask(lo, "another.test", NULL));
+}
+
+static void
+a_chain_may_be_longer_than_it_is_wished(void **state)
+{
+	struct loopback_http *lo = *state;
+
+	serve_with(lo, certs_server("deep", KB_TLS_CLIENTS_ANY));
+	check(lo, KB_TLS_CHECK_NAME, 0);
+	assert_non_null(ask(lo, "deep.test", NULL));
+	check(lo, KB_TLS_CHECK_NAME, 2);
+	assert_non_null(ask(lo, "deep.test", NULL));
+	check(lo, KB_TLS_CHECK_NAME, 1);
+	assert_null(ask(lo, "deep.test", NULL));
+	serve_with(lo, certs_server("default", KB_TLS_CLIENTS_ANY));
+	assert_non_null(ask(lo, "default.test", NULL));
+	check(lo, KB_TLS_CHECK_NAME, -1);
+	assert_non_null(ask(lo, "default.test", NULL));
+}
+
+static void
 new_certificates_leave_open_connections_as_they_are(void **state)
 {
 	struct loopback_http *lo = *state;
@@ -468,6 +523,11 @@ main(void)
 		    a_client_without_a_certificate_is_refused_where_one_is_required),
 		loopback_test(
 		    an_optional_client_certificate_may_be_absent_but_not_wrong),
+		loopback_test(
+		    a_certificate_for_an_address_is_good_for_that_address_alone),
+		loopback_test(
+		    names_are_not_looked_at_where_the_chain_alone_counts),
+		loopback_test(a_chain_may_be_longer_than_it_is_wished),
 		loopback_test(
 		    new_certificates_leave_open_connections_as_they_are),
 		loopback_test(the_same_files_make_the_same_context),

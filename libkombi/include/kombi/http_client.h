@@ -48,6 +48,13 @@ struct kb_origin *
 kb_client_origin_tls(struct kb_client *c, const struct sockaddr *addr,
     socklen_t len, struct kb_tls_client *tls, const char *name);
 
+/*
+ * Forgets the pools of a context that nobody uses any more, and closes their
+ * idle connections; their origins are gone then. False: calls are under way
+ * on one, nothing was done.
+ */
+bool kb_client_drop_tls(struct kb_client *c, const struct kb_tls_client *tls);
+
 /* Why a call failed. */
 enum kb_call_error {
 	KB_CALL_CONNECT, /* refused, unreachable, connect timeout, TLS */

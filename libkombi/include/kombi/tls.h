@@ -69,6 +69,9 @@ struct kb_tls_client_conf {
 	const char *ca;                /* PEM bundle; NULL: the system's */
 	bool ca_file;                  /* `ca` is a path */
 	const struct kb_tls_pair *own; /* certificate to show, or NULL */
+	/* Certificates between the peer's and a trusted one, at most; 0: as
+	 * many as it likes, negative: none. */
+	int depth;
 };
 
 struct kb_tls_client *kb_tls_client_new(const struct kb_tls_client_conf *conf,
@@ -81,7 +84,8 @@ void kb_tls_client_unref(struct kb_tls_client *c); /* NULL is fine */
 
 /* Holds the context, borrows the descriptor: who opened it closes it. */
 struct kb_tls *kb_tls_accept(struct kb_tls_server *s, int fd);
-/* `name`: for SNI and the check. */
+/* `name`: for SNI and the check; an address ("10.0.0.1", "::1", "[::1]") is
+ * looked for in the certificate and not told (RFC 6066 3). */
 struct kb_tls *
 kb_tls_connect(struct kb_tls_client *c, int fd, const char *name);
 void kb_tls_free(struct kb_tls *t); /* NULL is fine; tells the peer nothing */
