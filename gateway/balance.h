@@ -73,6 +73,8 @@ struct checks {
 	bool watches; /* requests count */
 	bool returns; /* by itself, after return_ms */
 	bool tcp;     /* probes connect only */
+	bool https, https_verify;
+	const char *https_sni;
 	const char *path, *headers;
 	int64_t timeout_ms, healthy_ms, unhealthy_ms, return_ms, concurrency;
 	int64_t threshold; /* percent; -1: not in the file */
@@ -224,6 +226,8 @@ struct origin_set {
 };
 
 void origin_sets_free(struct origin_set *set);
+/* Pools of TLS that the snapshot does not speak. */
+void balancer_forget_tls(struct loop *l, const struct snapshot *next);
 
 /* Where a try goes. */
 struct picked {

@@ -99,6 +99,50 @@ origin_sets_free(struct origin_set *set)
 	}
 }
 
+static void
+forget_sets(struct loop *l, const struct kb_tls_client *tls)
+{
+	for (size_t i = 0; i < l->n_origins; i++) {
+		struct origin_set **at = &l->origins[i];
+
+		while (*at != NULL) {
+			struct origin_set *set = *at;
+
+			if (set->tls != tls) {
+				at = &set->next;
+				continue;
+			}
+			*at = set->next;
+			set->next = NULL;
+			origin_sets_free(set);
+		}
+	}
+}
+
+/*
+ * A certificate that was changed is a new context, and the old one's pools
+ * go, unless calls are still under way there: then at the next reload.
+ */
+void
+balancer_forget_tls(struct loop *l, const struct snapshot *next)
+{
+	for (size_t i = 0; i < l->n_origins; i++) {
+		struct origin_set *set = l->origins[i];
+		struct kb_tls_client *tls;
+
+		while (set != NULL &&
+		    (set->tls == NULL || snapshot_uses_tls(next, set->tls)))
+			set = set->next;
+		if (set == NULL)
+			continue;
+		/* Ours keeps it until the last set is gone. */
+		tls = kb_tls_client_ref(set->tls);
+		if (kb_client_drop_tls(l->client, tls))
+			forget_sets(l, tls);
+		kb_tls_client_unref(tls);
+	}
+}
+
 static struct origin_set *
 origins_of(const struct choice *c, struct seat *seat)
 {

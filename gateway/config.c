@@ -321,10 +321,10 @@ check_service(struct loading *l, struct service *s)
 		apply_url(l, s);
 	if (s->port == 0)
 		s->port = s->protocol >= SERVICE_HTTPS ? 443 : 80;
-	if (s->protocol > SERVICE_WS)
+	if (s->protocol > SERVICE_WSS)
 		problem(l->p, s->line,
-		    "service %s: protocol %s is not implemented: upstreams "
-		    "are reached over plain HTTP",
+		    "service %s: protocol %s is not implemented: services are "
+		    "reached by http, https, ws or wss",
 		    s->name, protocols[s->protocol]);
 	if (s->host == NULL)
 		problem(l->p, s->line, "service %s: host or url is required",

@@ -274,7 +274,9 @@ link_protocols(struct linking *l, struct route *r)
 	r->websocket = (r->proto & PROTO_WS) != 0;
 	for (size_t i = 0; i < r->tags.n; i++)
 		r->websocket |= kb_str_eq(r->tags.v[i], "websocket");
-	if (r->service != NULL && r->service->protocol == 1)
+	if (r->service != NULL &&
+	    (r->service->protocol == SERVICE_WS ||
+		r->service->protocol == SERVICE_WSS))
 		r->websocket = true;
 	r->proto &= PROTO_HTTP | PROTO_HTTPS;
 }
@@ -647,6 +649,7 @@ config_link(struct problems *p, struct snapshot *s)
 	for (size_t i = 0; i < s->n_routes; i++)
 		finish_route(&l, s->routes[i]);
 	s->global = make_chain(&l, NULL);
+	upstream_tls_link(p, s);
 	if (problems_any(p))
 		return;
 	drop_disabled(s);

@@ -84,7 +84,7 @@ struct health_reading {
 	int64_t threshold;
 };
 
-static const char *const types[] = { "http", "tcp", NULL };
+static const char *const types[] = { "http", "tcp", "https", NULL };
 
 static const struct field health_fields[] = {
 	CONF_NODE(struct health_reading, active),
@@ -199,7 +199,11 @@ read_headers(struct problems *p, const struct kb_yaml *y)
 static void
 read_active(struct problems *p, const struct kb_yaml *y, struct checks *c)
 {
-	struct side_reading r = { .concurrency = 10, .http_path = "/" };
+	struct side_reading r = {
+		.concurrency = 10,
+		.http_path = "/",
+		.https_verify_certificate = true,
+	};
 	struct state_reading good = { 0 }, bad = { 0 };
 
 	c->timeout_ms = 1000;
@@ -225,6 +229,9 @@ read_active(struct problems *p, const struct kb_yaml *y, struct checks *c)
 	c->path = r.http_path;
 	c->headers = read_headers(p, r.headers);
 	c->tcp = r.type == 1;
+	c->https = r.type == 2;
+	c->https_verify = r.https_verify_certificate;
+	c->https_sni = r.https_sni;
 	c->concurrency = r.concurrency;
 	c->probes = c->healthy_ms || c->unhealthy_ms;
 }

@@ -45,6 +45,10 @@ gateway_defaults_of(const struct gateway *g)
 		.session_secret_next = &g->config->session_secret_next,
 		.userinfo = g->config->userinfo,
 		.development = g->common->environment == KB_ENV_DEVELOPMENT,
+		.upstream_ca = g->config->upstream_ca,
+		.upstream_cert = g->config->upstream_cert,
+		.upstream_key = g->config->upstream_key,
+		.upstream_tls = g->config->upstream_tls,
 	};
 }
 

@@ -54,6 +54,9 @@ struct gateway_defaults {
 	const struct kb_secret *session_secret, *session_secret_next;
 	bool userinfo; /* completes what bearer tokens do not say */
 	bool development;
+	/* files; NULL: the system's authorities, no certificate of ours */
+	const char *upstream_ca, *upstream_cert, *upstream_key;
+	bool upstream_tls; /* our own services are spoken to by TLS */
 };
 const struct gateway_defaults *problems_defaults(const struct problems *p);
 
@@ -139,7 +142,10 @@ struct upstream {
 	const struct checks *checks;   /* NULL: none */
 	const char *id;
 	const struct certificate *client_certificate; /* or NULL */
-	size_t index;                                 /* in the snapshot */
+	const char *tls_name;            /* NULL: the target's name */
+	struct kb_tls_client *probe_tls; /* NULL: probed in plain */
+	const char *probe_name;          /* NULL: the target's name */
+	size_t index;                    /* in the snapshot */
 	unsigned line;
 };
 

@@ -233,6 +233,8 @@ struct gateway_config {
 	int tls_clients; /* enum kb_tls_clients */
 	const char *server_name;
 	int64_t retry_percent;
+	const char *upstream_ca, *upstream_cert, *upstream_key;
+	bool upstream_tls;
 	int64_t drain_delay_ms; /* /ready says no first */
 	int64_t upgrade_ms;     /* a new process has to come up */
 	const char *pid_file;   /* NULL: none */
@@ -358,6 +360,7 @@ struct loop {
 	struct loop_plugin_slot slots[LOOP_SLOTS];
 	struct redis_client *redis; /* its clients */
 	int64_t retry_credit;       /* hundredths of a retry */
+	int64_t told_ms;            /* when a failed handshake was logged */
 	struct event *wake;
 	int wake_fd;
 	pthread_mutex_t lock;           /* covers next… and drain… */
@@ -520,6 +523,23 @@ void upstream_lines(struct exchange *x, struct kb_buf *out);
 void upstream_request_fields(struct exchange *x, struct lines *out);
 void upstream_answer_fields(struct exchange *x, struct lines *out);
 void copy_lines(struct kb_buf *out, const struct lines *lines);
+
+/* ---- upstream_tls.c
+ * ------------------------------------------------------------------ */
+
+/* How the other side of a connection is known, and what we show it. */
+struct trust {
+	enum kb_tls_check check;
+	int depth; /* as in kb_tls_client_conf */
+	const char *ca;
+	bool ca_file;
+	struct kb_tls_pair own; /* cert NULL: nothing */
+};
+
+/* Contexts of services, instances and probes; the names are linked. */
+void upstream_tls_link(struct problems *p, struct snapshot *s);
+bool
+snapshot_uses_tls(const struct snapshot *s, const struct kb_tls_client *tls);
 
 /* ---- verify.c
  * ---------------------------------------------------------------------- */

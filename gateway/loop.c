@@ -114,6 +114,7 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 
 		l->local = local_new(next);
 		local_unref(old);
+		balancer_forget_tls(l, next);
 	}
 	if (tls != NULL)
 		kb_server_set_tls(l->server, tls);

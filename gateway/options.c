@@ -80,6 +80,21 @@ static const struct kb_option options[] = {
 	    .fallback = "1", .min = 1, .max = 1000,
 	    .help = "gateways that share limits: each alone lets through its "
 		    "share while Redis is away"),
+	KB_OPTION_STR(struct gateway_config, upstream_ca,
+	    "KOMBI_UPSTREAM_CA_FILE",
+	    .help = "PEM bundle that certificates of services must come from; "
+		    "else the system's"),
+	KB_OPTION_STR(struct gateway_config, upstream_cert,
+	    "KOMBI_UPSTREAM_CERT_FILE",
+	    .help = "certificate in PEM that services are shown"),
+	KB_OPTION_STR(struct gateway_config, upstream_key,
+	    "KOMBI_UPSTREAM_KEY_FILE",
+	    .help = "its private key in PEM, closed to others; the three are "
+		    "read again at SIGHUP"),
+	KB_OPTION_BOOL(struct gateway_config, upstream_tls,
+	    "KOMBI_UPSTREAM_TLS", .fallback = "false",
+	    .help = "our own services are spoken to by TLS, whatever the file "
+		    "says"),
 	KB_OPTION_STR(struct gateway_config, tls_cert, "KOMBI_TLS_CERT_FILE",
 	    .help = "certificate chain in PEM: turns HTTPS on; read again at "
 		    "SIGHUP"),

@@ -31,6 +31,7 @@ struct prober {
 struct probe {
 	struct prober *prober;
 	const struct upstream *upstream;
+	const struct instance *instance; /* NULL: a target of the file */
 	struct seat *seat;
 	struct spot *spot;
 	struct kb_call *call;
@@ -140,10 +141,30 @@ static const struct kb_call_ops http_ops = {
 static void
 host_value(struct kb_buf *out, const struct probe *p)
 {
-	if (p->upstream->host_header)
+	if (p->instance)
+		kb_buf_adds(out, p->instance->authority);
+	else if (p->upstream->host_header)
 		kb_buf_adds(out, p->upstream->host_header);
 	else
 		kb_buf_addf(out, "%s:%d", p->seat->host, p->seat->port);
+}
+
+static struct kb_origin *
+origin_of(const struct probe *p, const struct peer_address *a)
+{
+	const struct sockaddr *sa = (const struct sockaddr *)&a->addr;
+	struct kb_tls_client *tls = p->upstream->probe_tls;
+	const char *name = p->upstream->probe_name;
+
+	if (p->instance) {
+		tls = p->instance->tls ? p->prober->snapshot->instance_tls
+				       : NULL;
+		name = NULL;
+	}
+	if (tls == NULL)
+		return kb_client_origin(p->prober->client, sa, a->len);
+	return kb_client_origin_tls(
+	    p->prober->client, sa, a->len, tls, name ? name : p->seat->host);
 }
 
 static void
@@ -159,8 +180,7 @@ ask_http(struct probe *p, const struct peer_address *a)
 	    "\r\nUser-Agent: kombify-gateway\r\n%sConnection: close\r\n\r\n",
 	    c->headers);
 	p->call = kb_call_start(&(struct kb_call_conf) {
-	    .origin = kb_client_origin(
-		p->prober->client, (const struct sockaddr *)&a->addr, a->len),
+	    .origin = origin_of(p, a),
 	    .ops = &http_ops,
 	    .user = p,
 	    .method = KB_M_GET,
@@ -219,16 +239,25 @@ ask_tcp(struct probe *p, const struct peer_address *a)
 /* ---- when
  * ----------------------------------------------------------------------- */
 
+/* What is probed: a target, or an instance of its upstream. */
+struct probed {
+	const struct upstream *u;
+	struct seat *seat;
+	const struct instance *instance;
+};
+
 static void
-probe_start(struct prober *pr, const struct upstream *u, struct seat *seat,
-    struct spot *spot, const struct peer_address *a)
+probe_start(struct prober *pr, const struct probed *what, struct spot *spot,
+    const struct peer_address *a)
 {
+	const struct upstream *u = what->u;
 	struct probe *p = kb_xalloc(sizeof(*p));
 
 	*p = (struct probe) {
 		.prober = pr,
 		.upstream = u,
-		.seat = seat,
+		.instance = what->instance,
+		.seat = what->seat,
 		.spot = spot,
 		.fd = -1,
 		.next = pr->running,
@@ -287,9 +316,10 @@ running(const struct prober *pr, const struct upstream *u)
 
 /* Starts what is due; the earliest time at which something will be. */
 static int64_t
-look_at(
-    struct prober *pr, const struct upstream *u, struct seat *seat, int64_t now)
+look_at(struct prober *pr, const struct probed *what, int64_t now)
 {
+	const struct upstream *u = what->u;
+	struct seat *seat = what->seat;
 	struct peer_address list[PEER_ADDRESSES];
 	struct spot *spots[PEER_ADDRESSES];
 	unsigned generation;
@@ -312,7 +342,7 @@ look_at(
 		every = interval_of(u->checks, spots[i]);
 		spots[i]->probed_ms = now;
 		spots[i]->jitter_ms = random_below(every / 10) - every / 20;
-		probe_start(pr, u, seat, spots[i], &list[i]);
+		probe_start(pr, what, spots[i], &list[i]);
 	}
 	return next;
 }
@@ -340,7 +370,9 @@ look_at_instances(struct prober *pr, int64_t now, int64_t next)
 		if (u == NULL || u->checks == NULL ||
 		    !instance_is_used(instances[i], now))
 			continue;
-		at = look_at(pr, u, instances[i]->seat, now);
+		at = look_at(pr,
+		    &(struct probed) { u, instances[i]->seat, instances[i] },
+		    now);
 		next = at < next ? at : next;
 	}
 	return next;
@@ -359,7 +391,9 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 		const struct upstream *u = pr->snapshot->upstreams[i];
 
 		for (size_t j = 0; u->checks != NULL && j < u->n; j++) {
-			int64_t at = look_at(pr, u, u->targets[j].seat, now);
+			int64_t at = look_at(pr,
+			    &(struct probed) { u, u->targets[j].seat, NULL },
+			    now);
 
 			next = at < next ? at : next;
 		}
@@ -406,12 +440,30 @@ checks_some(const struct snapshot *s)
 	return false;
 }
 
+/* Pools of certificates that are out of use. */
+static void
+drop_old_tls(struct prober *pr, const struct snapshot *next)
+{
+	const struct snapshot *old = pr->snapshot;
+
+	for (size_t i = 0; old != NULL && i < old->n_upstreams; i++) {
+		struct kb_tls_client *tls = old->upstreams[i]->probe_tls;
+
+		if (tls != NULL && !snapshot_uses_tls(next, tls))
+			(void)kb_client_drop_tls(pr->client, tls);
+	}
+	if (old != NULL && old->instance_tls != NULL &&
+	    !snapshot_uses_tls(next, old->instance_tls))
+		(void)kb_client_drop_tls(pr->client, old->instance_tls);
+}
+
 void
 prober_use(struct prober *pr, struct snapshot *s)
 {
 	struct timeval now = { 0 };
 
 	stop_running(pr);
+	drop_old_tls(pr, s);
 	snapshot_unref(pr->snapshot);
 	pr->snapshot = snapshot_ref(s);
 	event_del(pr->timer);

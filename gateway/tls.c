@@ -14,6 +14,9 @@ options_problem(const struct gateway_config *c)
 {
 	if ((c->tls_cert == NULL) != (c->tls_key == NULL))
 		return "KOMBI_TLS_CERT_FILE and KOMBI_TLS_KEY_FILE go together";
+	if ((c->upstream_cert == NULL) != (c->upstream_key == NULL))
+		return "KOMBI_UPSTREAM_CERT_FILE and KOMBI_UPSTREAM_KEY_FILE "
+		       "go together";
 	if (c->tls_cert == NULL && c->tls_listen != NULL)
 		return "KOMBI_TLS_LISTEN needs KOMBI_TLS_CERT_FILE and "
 		       "KOMBI_TLS_KEY_FILE";

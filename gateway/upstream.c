@@ -17,6 +17,7 @@ enum {
 	CREDIT_MAX = 2000, /* so a quiet gateway may retry 20 at once */
 	FIRST_DELAY_MS = 20,
 	LONGEST_DELAY_MS = 200,
+	TELL_MS = 1000,
 };
 
 static const struct kb_call_ops call_ops;
@@ -284,6 +285,22 @@ schedule_retry(struct exchange *x)
 	evtimer_add(x->retry_timer, &after);
 }
 
+/* A handshake fails for reasons that only the log can tell; not as often as
+ * somebody asks. */
+static void
+tell_handshake(struct exchange *x)
+{
+	const char *why = kb_origin_problem(x->picked.origin);
+	int64_t now = kb_mono_ms();
+
+	if (why[0] == '\0' || now - x->loop->told_ms < TELL_MS)
+		return;
+	x->loop->told_ms = now;
+	kb_warn(NULL, "TLS to a service failed",
+	    KB_S("service", x->route->service->name),
+	    KB_S("address", x->picked.spot->text), KB_S("why", why));
+}
+
 static void
 on_fail(
     struct kb_call *call, enum kb_call_error error, bool sent, bool answered)
@@ -291,6 +308,8 @@ on_fail(
 	struct exchange *x = kb_call_user(call);
 
 	x->call = NULL;
+	if (error == KB_CALL_CONNECT)
+		tell_handshake(x);
 	if (x->tunnel)
 		balancer_over(&x->picked);
 	else

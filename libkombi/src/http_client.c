@@ -170,6 +170,12 @@ kb_client_drop_tls(struct kb_client *c, const struct kb_tls_client *tls)
 	return true;
 }
 
+const char *
+kb_origin_problem(const struct kb_origin *o)
+{
+	return o->problem;
+}
+
 void
 kb_origin_stats(const struct kb_origin *o, struct kb_origin_stats *out)
 {

@@ -45,6 +45,7 @@ struct kb_origin {
 	socklen_t addr_len;
 	struct kb_tls_client *tls; /* NULL: plain */
 	char *name;                /* for TLS */
+	char problem[128];         /* of the last handshake that failed */
 	struct conns idle;         /* last used first */
 	struct conns active;
 	struct kb_origin_stats stats;

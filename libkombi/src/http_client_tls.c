@@ -2,7 +2,10 @@
  * The client engine's transport: the bare socket, or TLS on it.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <sys/socket.h>
+
+#include <kombi/arena.h>
 
 #include "http_client_private.h"
 
@@ -24,6 +27,17 @@ want_read(struct conn *c)
 	c->reading = true;
 }
 
+static enum connected
+shake_failed(struct conn *c)
+{
+	struct kb_arena *a = kb_arena_new(0);
+
+	snprintf(c->origin->problem, sizeof(c->origin->problem), "%s",
+	    kb_tls_problem(c->tls, a));
+	kb_arena_free(a);
+	return CONN_FAILED;
+}
+
 enum connected
 kb_wire_shake(struct conn *c)
 {
@@ -37,7 +51,7 @@ kb_wire_shake(struct conn *c)
 	case KB_TLS_WANT_READ: want_read(c); return CONN_WAITS;
 	case KB_TLS_WANT_WRITE: want_write(c); return CONN_WAITS;
 	case KB_TLS_DONE: return CONN_READY;
-	default: return CONN_FAILED;
+	default: return shake_failed(c);
 	}
 }
 

@@ -153,8 +153,9 @@ def request_bytes(method, path, headers=(), body=None):
 class Upstream:
     """Records every request; answers by its path, or by what a test says."""
 
-    def __init__(self, port=0):
-        self.seen, self.rules = [], {}
+    def __init__(self, port=0, tls=None):
+        """`tls`: an ssl.SSLContext; handshakes that fail are in `refused`."""
+        self.seen, self.rules, self.tls, self.refused = [], {}, tls, []
         self.gone = threading.Event()
         self.lock = threading.Lock()
         self.connections = set()
@@ -165,12 +166,22 @@ class Upstream:
                 with outer.lock:
                     outer.connections.add(self.request)
                 try:
+                    if outer.tls is not None and not self.shake():
+                        return
                     outer.serve(Wire(self.request))
                 except (OSError, EOFError):
                     pass
                 finally:
                     with outer.lock:
                         outer.connections.discard(self.request)
+
+            def shake(self):
+                try:
+                    self.request = outer.tls.wrap_socket(self.request, server_side=True)
+                except (OSError, ValueError) as error:
+                    outer.refused.append(error)
+                    return False
+                return True
 
         class Server(socketserver.ThreadingTCPServer):
             allow_reuse_address = daemon_threads = True

@@ -127,6 +127,8 @@ struct kb_origin_stats {
 	uint64_t connects, reused, failures;
 	uint32_t active, idle;
 };
+/* Why the last TLS handshake that failed did; "" while none has. */
+const char *kb_origin_problem(const struct kb_origin *o);
 void kb_origin_stats(const struct kb_origin *o, struct kb_origin_stats *out);
 
 #endif
