@@ -237,7 +237,7 @@ wrong_values_are_refused_by_name(void **state)
 	refused("{active: {timeout: -1}}", "active.timeout must be seconds");
 	refused("{active: {timeout: 0}}", "active.timeout must be above 0");
 	refused("{active: {http_path: x}}", "http_path must begin with");
-	refused("{active: {type: https}}", "is not one of: http, tcp");
+	refused("{active: {type: grpc}}", "is not one of: http, tcp, https");
 	refused("{passive: {healthy: {interval: 1}}}",
 	    "interval belongs to active");
 	refused("{active: {headers: {X-A: [\"b\\r\\nc\"]}}}",
