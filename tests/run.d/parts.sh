@@ -72,6 +72,13 @@ part_differential() {
   run_counted differential tests/differential/run --seconds "${KOMBI_DIFFERENTIAL_SECONDS:-10}"
 }
 
+# ---- bench: that it works; how fast things are is not judged here ------------
+
+part_bench() {
+  build release || { skip bench "the release preset does not build"; return; }
+  run_counted "bench (smoke)" tests/bench/gateway --smoke
+}
+
 # ---- fuzz: a few seconds a target --------------------------------------------
 
 fuzz_one() {
