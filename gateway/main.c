@@ -207,9 +207,7 @@ main(int argc, char *argv[])
 	};
 	int status = act(&inv, argc, argv);
 
-	kb_secret_free(&inv.settings.common.service_secret);
-	kb_secret_free(&inv.settings.common.service_secret_next);
-	kb_secret_free(&inv.settings.config.redis_password);
+	kb_config_free(settings_sets(&inv.settings, inv.arena));
 	kb_arena_free(inv.arena);
 	return status;
 }

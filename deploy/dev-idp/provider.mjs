@@ -14,9 +14,19 @@ const ZITADEL_CLAIMS = [
   'urn:zitadel:iam:org:id', 'urn:zitadel:iam:org:project:roles', 'plan',
 ];
 
+// The gateway, where browsers sign in: a confidential client that is told when
+// a session ends (Back-Channel Logout 1.0).
+const gatewayClient = ({ gatewayUrl, gatewayClientId, gatewaySecret }) => (gatewayUrl && gatewaySecret ? [{
+  client_id: gatewayClientId, client_secret: gatewaySecret, application_type: 'web',
+  token_endpoint_auth_method: 'client_secret_post',
+  grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'],
+  redirect_uris: [`${gatewayUrl}/auth/callback`], post_logout_redirect_uris: [`${gatewayUrl}/`],
+  backchannel_logout_uri: `${gatewayUrl}/auth/backchannel-logout`, backchannel_logout_session_required: true,
+}] : []);
+
 // A native client may use any port of the loopback address (RFC 8252 7.3).
-const clients = (clientId) => [{
-  client_id: clientId, application_type: 'native', token_endpoint_auth_method: 'none',
+const clients = (settings) => [...gatewayClient(settings), {
+  client_id: settings.clientId, application_type: 'native', token_endpoint_auth_method: 'none',
   grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'],
   redirect_uris: ['http://127.0.0.1/callback', 'http://127.0.0.1/auth/callback',
     'http://localhost/auth/callback', 'http://localhost/portal/auth/callback'],
@@ -51,6 +61,7 @@ function features({ audience, tokenTtl }, resource) {
   return {
     devInteractions: { enabled: false },
     revocation: { enabled: true },
+    backchannelLogout: { enabled: true },
     resourceIndicators: { enabled: true, defaultResource: () => resource, useGrantedResource: () => true,
       getResourceServerInfo: () => server },
   };
@@ -61,7 +72,7 @@ export function makeProvider(settings, keys, directory) {
   return new Provider(settings.issuer, {
     jwks: { keys: [keys.signing] },
     cookies: { keys: keys.cookies },
-    clients: clients(settings.clientId),
+    clients: clients(settings),
     routes: ROUTES,
     scopes: SCOPE.split(' '),
     claims: { openid: ['sub', ...ZITADEL_CLAIMS], profile: ['name', 'preferred_username'], email: ['email', 'email_verified'] },
@@ -71,7 +82,9 @@ export function makeProvider(settings, keys, directory) {
     ttl: { AccessToken: settings.tokenTtl, IdToken: settings.tokenTtl, Session: 86400, Grant: 86400, Interaction: 600, RefreshToken: 86400 },
     features: features(settings, resource),
     interactions: { url: (ctx, { uid }) => `/interaction/${uid}`, policy: loginPolicy(directory) },
-    issueRefreshToken: async (ctx, client, code) => client.grantTypeAllowed('refresh_token') && code.scopes.has('offline_access'),
+    // Zitadel gives one for the scope alone; here the prompt for consent would be needed as well.
+    issueRefreshToken: async (ctx, client, code) => client.grantTypeAllowed('refresh_token')
+      && (code.scopes.has('offline_access') || client.clientId === settings.gatewayClientId),
     loadExistingGrant: (ctx) => grantEverything(ctx, resource),
     extraTokenClaims: (ctx, token) => directory.tokenClaims(directory.find(token.accountId)),
     // Zitadel's tokens carry nbf; oidc-provider's do not.

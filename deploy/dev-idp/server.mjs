@@ -18,6 +18,9 @@ const settings = {
   audience: env.KOMBI_AUDIENCE ?? 'kombify',
   clientId: env.ZITADEL_CLIENT_ID ?? 'kombify-dev',
   tokenTtl: Number(env.KOMBI_IDP_TOKEN_TTL ?? 3600),
+  gatewayUrl: env.KOMBI_IDP_GATEWAY_URL,
+  gatewayClientId: env.KOMBI_IDP_GATEWAY_CLIENT_ID ?? 'kombify-gateway',
+  gatewaySecret: env.KOMBI_IDP_GATEWAY_SECRET_FILE && readFileSync(env.KOMBI_IDP_GATEWAY_SECRET_FILE, 'utf8').trim(),
   serviceSecret: env.KOMBI_IDP_SERVICE_SECRET_FILE && readFileSync(env.KOMBI_IDP_SERVICE_SECRET_FILE, 'utf8').trim(),
 };
 

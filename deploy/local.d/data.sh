@@ -11,7 +11,7 @@ write_private() { (umask 077 && cat >"$1.new" && mv "$1.new" "$1"); }
 
 make_secrets() {
   local name
-  for name in service_secret postgres_password redis_password idp_service_secret; do make_secret "$name"; done
+  for name in service_secret postgres_password redis_password idp_service_secret idp_gateway_secret oidc_session_secret; do make_secret "$name"; done
   write_private "$secrets_dir/database_url" <<<"postgresql://kombi:$(<"$secrets_dir/postgres_password")@127.0.0.1:$KOMBI_POSTGRES_PORT/kombi_admin"
   write_private "$secrets_dir/pgpass" <<<"127.0.0.1:*:*:kombi:$(<"$secrets_dir/postgres_password")"
 }

@@ -2,6 +2,8 @@
 
 dev_audience=kombify
 dev_client=kombify-dev
+gateway_client=kombify-gateway
+gateway_url() { printf 'http://127.0.0.1:%s' "$KOMBI_GATEWAY_PORT"; }
 issuer() { printf 'http://127.0.0.1:%s' "$KOMBI_IDP_PORT"; }
 
 # Everything that runs, in the order of starting: NAME PORT-VARIABLE.
@@ -35,10 +37,12 @@ is_ready() {
 
 start_idp() {
   local folder=$root/deploy/dev-idp
-  ensure idp "$(fingerprint_of "$folder"/*.mjs "$folder/users.json" "$folder/package-lock.json" -- "$(issuer)")" \
+  ensure idp "$(fingerprint_of "$folder"/*.mjs "$folder/users.json" "$folder/package-lock.json" -- "$(issuer)" "$(gateway_url)")" \
     env -i PATH="$PATH" LANG=C.UTF-8 PORT="$KOMBI_IDP_PORT" ZITADEL_ISSUER="$(issuer)" ZITADEL_CLIENT_ID=$dev_client \
     KOMBI_AUDIENCE=$dev_audience KOMBI_IDP_DATA_DIR="$local_dir/idp" \
     KOMBI_IDP_SERVICE_SECRET_FILE="$secrets_dir/idp_service_secret" \
+    KOMBI_IDP_GATEWAY_URL="$(gateway_url)" KOMBI_IDP_GATEWAY_CLIENT_ID=$gateway_client \
+    KOMBI_IDP_GATEWAY_SECRET_FILE="$secrets_dir/idp_gateway_secret" \
     node --import "$folder/node18/install.mjs" "$folder/server.mjs"
 }
 
@@ -60,7 +64,10 @@ own_environment() {
     gateway)
       printf '%s\n' PORT="$KOMBI_GATEWAY_PORT" KOMBI_ADMIN_LISTEN="127.0.0.1:$KOMBI_GATEWAY_ADMIN_PORT" \
         KONG_DECLARATIVE_CONFIG="$root/deploy/gateway/kong.yml" ZITADEL_ISSUER="$(issuer)" \
-        KOMBI_AUDIENCE=$dev_audience ZITADEL_CLIENT_ID=$dev_client \
+        KOMBI_AUDIENCE=$dev_audience ZITADEL_CLIENT_ID=$gateway_client \
+        ZITADEL_CLIENT_SECRET_FILE="$secrets_dir/idp_gateway_secret" \
+        OIDC_SESSION_SECRET_FILE="$secrets_dir/oidc_session_secret" \
+        GATEWAY_PUBLIC_URL="$(gateway_url)" LOGOUT_REDIRECT_URL="$(gateway_url)/" \
         SPHERE_SERVICE_HOST=127.0.0.1 SPHERE_SERVICE_PORT=9 \
         REDIS_HOST=127.0.0.1 REDIS_PORT="$KOMBI_REDIS_PORT" REDIS_PASSWORD_FILE="$secrets_dir/redis_password"
       ;;

@@ -393,6 +393,17 @@ make_client(struct reading *r, struct oidc_client_conf *client)
 		TELL(r, "too many different configurations");
 }
 
+/* A client in the file is meant; one of the options, which other parts of the
+ * platform read as well, only together with its secret. */
+static bool
+is_wanted(const struct oidc *o, const struct oidc_client_conf *client)
+{
+	if (client->client_id == NULL || client->client_id[0] == '\0')
+		return false;
+	return o->client_id.n || client->client_secret ||
+	    kb_str_eq(first(&o->client_auth), "none");
+}
+
 static void
 load(struct problems *p, const struct plugin_use *use, void *conf)
 {
@@ -421,12 +432,13 @@ load(struct problems *p, const struct plugin_use *use, void *conf)
 	check_addresses(&r);
 	check_fixed(&r);
 	complete(&r, &client);
-	if (client.client_id == NULL || client.client_id[0] == '\0')
+	if (is_wanted(o, &client))
+		make_client(&r, &client);
+	else if (!o->beside_jwt)
 		notice(p, r.line,
 		    "plugin openid-connect: switched off, there is no "
-		    "client_id (nor ZITADEL_CLIENT_ID)");
-	else
-		make_client(&r, &client);
+		    "client_id or secret (nor ZITADEL_CLIENT_ID and "
+		    "ZITADEL_CLIENT_SECRET)");
 	kb_wipe(&client.seal, sizeof(client.seal));
 }
 
