@@ -235,6 +235,12 @@ exchange_is_anonymous(const struct exchange *x)
 	return x->anonymous;
 }
 
+const char *
+exchange_credential(const struct exchange *x)
+{
+	return x->credential;
+}
+
 /* Each loop keeps one entry a consumer, with its proofs. */
 static struct token_entry *
 entry_of(struct exchange *x, const struct consumer *c)

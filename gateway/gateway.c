@@ -423,6 +423,7 @@ finish(struct process *p)
 	event_base_free(p->base);
 	oidc_clients_stop();
 	verifiers_stop();
+	counters_forget();
 	redis_forget();
 	health_free(p->gateway.health);
 	resolver_free(p->gateway.resolver);
@@ -443,6 +444,7 @@ assemble(struct process *p, struct kb_arena *a)
 	g->health = health_new(g->resolver);
 	metrics_register(g);
 	redis_register();
+	counters_register();
 	resolver_register();
 	health_view_register(g);
 	p->base = event_base_new();

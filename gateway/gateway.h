@@ -277,6 +277,7 @@ struct jwt_secret {
 enum verdict { NEXT, WAIT };
 
 struct exchange;
+struct loop; /* the event loop that an exchange belongs to */
 
 struct plugin {
 	const char *name;
@@ -289,6 +290,8 @@ struct plugin {
 	    struct problems *p, const struct plugin_use *use, void *conf);
 	/* Sets what the plugin decides for a whole route, once at load. */
 	void (*route)(const struct plugin_use *use, struct route *r);
+	/* A loop takes the file into use: before its first request. */
+	void (*prepare)(struct loop *l, const struct plugin_use *use);
 	/* Before upstream. May answer (exchange_fail, exchange_answer). */
 	enum verdict (*access)(
 	    struct exchange *x, const struct plugin_use *use);
@@ -438,6 +441,8 @@ struct kb_slice exchange_capture(const struct exchange *x, const char *name);
 /* The consumer that the caller is, or stands for nobody; NULL: none. */
 const struct consumer *exchange_consumer(const struct exchange *x);
 bool exchange_is_anonymous(const struct exchange *x);
+/* Id of the consumer's credential; NULL: none was shown. */
+const char *exchange_credential(const struct exchange *x);
 /* Whose key that is; NULL: nobody's. */
 const struct credential *
 exchange_find_key(const struct exchange *x, struct kb_slice key);
@@ -515,7 +520,6 @@ struct ask {
 	struct event *later;             /* private */
 };
 
-struct loop; /* the event loop that an exchange belongs to */
 struct loop *exchange_loop(const struct exchange *x);
 /* `a` belongs to the caller and must live until done or ask_cancel; when it
  * is repeatable, so must the exchange. */
@@ -580,25 +584,33 @@ enum verdict verifier_check_bearer(struct verifier *v, struct exchange *x);
 /* ---- counters.c ------------------------------------------------------------
  */
 
+struct kb_window;
+struct counters; /* windows, shared by equal configurations */
+
+struct counters_conf {
+	bool shared;             /* by replicas, through Redis */
+	struct redis_conf redis; /* without a host: the one of the options;
+				    without that one too, they are not shared */
+	int64_t sync_ms;         /* between exchanges; 0: 50 */
+};
+
+/* The same for equal ones, for ever. NULL: too many different ones. */
+struct counters *counters_get(const struct counters_conf *conf);
+/* For prepare(): from now on requests of the loop may be counted there. */
+void counters_use(struct counters *c, struct loop *l);
+struct kb_window *counters_window(const struct counters *c);
+
 struct counted {
 	int64_t limit, remaining;
 	int64_t reset_s; /* unix time at which the window ends */
-	int64_t wait_s;  /* until then, at least 1 */
+	int64_t wait_s;  /* until one would pass, at least 1 */
 	bool over;       /* refused, and not counted */
 };
 
-/* One more request of `subject` in a sliding window. Any thread. */
+/* One more request of `subject` in a sliding window of this process. Any
+ * thread. */
 void counter_take(
     uint64_t subject, int64_t window_s, int64_t limit, struct counted *out);
-
-/*
- * One more request of `subject` in the window that began at `begin_s` and
- * ends at `end_s`, unless there are `limit` (counters_fixed.c). Any thread.
- */
-void counter_take_fixed(uint64_t subject, int64_t begin_s, int64_t end_s,
-    int64_t limit, struct counted *out);
-/* Takes one back. */
-void counter_give_fixed(uint64_t subject, int64_t begin_s);
 
 /* kong_rate_limiting_limit_hit_total of the route. */
 void exchange_count_limited(struct exchange *x);
@@ -611,5 +623,9 @@ void exchange_count_limited(struct exchange *x);
 /* ---- browsers that sign in ------------------------------------------------
  */
 #include "oidc.h"
+
+/* ---- what the plugins that limit share ------------------------------------
+ */
+#include "limit.h"
 
 #endif

@@ -358,9 +358,10 @@ struct loop {
 	size_t n_origins;
 	struct kb_token_cache *tokens[VERIFIERS_MAX];
 	struct loop_plugin_slot slots[LOOP_SLOTS];
-	struct redis_client *redis; /* its clients */
-	int64_t retry_credit;       /* hundredths of a retry */
-	int64_t told_ms;            /* when a failed handshake was logged */
+	struct redis_client *redis;  /* its clients */
+	int64_t retry_credit;        /* hundredths of a retry */
+	int64_t told_ms;             /* when a failed handshake was logged */
+	struct counters_sync *syncs; /* counters.c */
 	struct event *wake;
 	int wake_fd;
 	pthread_mutex_t lock;           /* covers next… and drain… */
@@ -388,6 +389,14 @@ void loops_join(struct gateway *g);
 void loop_redis_free(struct loop *l);
 void redis_register(void);
 void redis_forget(void);
+bool redis_conf_same(const struct redis_conf *a, const struct redis_conf *b);
+/* Strings of its own. */
+void redis_conf_copy(struct redis_conf *to, const struct redis_conf *from);
+void redis_conf_free(struct redis_conf *conf);
+/* counters.c: before the loop's Redis; likewise. */
+void loop_counters_free(struct loop *l);
+void counters_register(void);
+void counters_forget(void);
 struct local *local_ref(struct local *l);
 void local_unref(struct local *l);
 

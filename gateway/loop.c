@@ -75,6 +75,18 @@ local_unref(struct local *l)
 	free(l);
 }
 
+/* What plugins need before the first request of a snapshot. */
+static void
+prepare(struct loop *l, const struct snapshot *s)
+{
+	for (size_t i = 0; i < s->n_uses; i++) {
+		const struct plugin_use *use = s->uses[i];
+
+		if (use->plugin != NULL && use->plugin->prepare != NULL)
+			use->plugin->prepare(l, use);
+	}
+}
+
 /* ---- inbox
  * -------------------------------------------------------------------- */
 
@@ -112,6 +124,7 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	if (next != NULL) {
 		struct local *old = l->local;
 
+		prepare(l, next);
 		l->local = local_new(next);
 		local_unref(old);
 		balancer_forget_tls(l, next);
@@ -259,6 +272,7 @@ loop_open(struct gateway *g, struct loop *l, const char **why)
 	l->pool = kb_pool_new(l->base, VERIFY_THREADS, VERIFY_QUEUE);
 	l->local = local_new(snapshot_ref(g->snapshot));
 	revocations_start(l);
+	prepare(l, g->snapshot);
 	return true;
 }
 
@@ -311,6 +325,7 @@ loop_close(struct loop *l)
 		return;
 	/* Exchanges first: they hold the rest. */
 	kb_server_free(l->server);
+	loop_counters_free(l);
 	kb_pool_free(l->pool);
 	if (l->calls)
 		kb_pool_free(l->calls);

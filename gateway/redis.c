@@ -17,10 +17,8 @@
 enum { SERVERS_MAX = 8, PORT = 6379, COMMAND_MS = 100, COMMAND_MAX_MS = 2000 };
 
 struct server {
-	char *host, *username;
-	struct kb_secret password;
-	int64_t port, database, timeout_ms;
-	char name[96]; /* "host:port/database", for logs and labels */
+	struct redis_conf conf; /* owned */
+	char name[96];          /* "host:port/database", for logs and labels */
 	struct redis_client *clients;
 	unsigned n_down;
 	bool told;
@@ -147,26 +145,13 @@ same_text(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-static bool
-same_password(const struct kb_secret *have, const char *want)
+bool
+redis_conf_same(const struct redis_conf *a, const struct redis_conf *b)
 {
-	size_t len = 0;
-	const unsigned char *bytes;
-
-	if (want == NULL || !kb_secret_is_set(have))
-		return want == NULL && !kb_secret_is_set(have);
-	bytes = kb_secret_reveal(have, &len);
-	return len == strlen(want) && memcmp(bytes, want, len) == 0;
-}
-
-static bool
-is_server(const struct server *s, const struct redis_conf *conf)
-{
-	return same_text(s->host, conf->host) && s->port == conf->port &&
-	    s->database == conf->database &&
-	    s->timeout_ms == conf->timeout_ms &&
-	    same_text(s->username, conf->username) &&
-	    same_password(&s->password, conf->password);
+	return same_text(a->host, b->host) && a->port == b->port &&
+	    a->database == b->database && a->timeout_ms == b->timeout_ms &&
+	    same_text(a->username, b->username) &&
+	    same_text(a->password, b->password);
 }
 
 static char *
@@ -179,6 +164,28 @@ copy(const char *text)
 	return p;
 }
 
+void
+redis_conf_copy(struct redis_conf *to, const struct redis_conf *from)
+{
+	*to = *from;
+	to->host = copy(from->host);
+	to->username = copy(from->username);
+	to->password = copy(from->password);
+}
+
+void
+redis_conf_free(struct redis_conf *conf)
+{
+	char *password = (char *)(uintptr_t)conf->password;
+
+	if (password != NULL)
+		kb_wipe(password, strlen(password));
+	free(password);
+	free((char *)(uintptr_t)conf->host);
+	free((char *)(uintptr_t)conf->username);
+	*conf = (struct redis_conf) { .host = NULL };
+}
+
 /* `all.lock` is held. */
 static struct server *
 server_of(const struct redis_conf *conf)
@@ -186,7 +193,7 @@ server_of(const struct redis_conf *conf)
 	struct server *s = all.v;
 
 	for (; s < &all.v[all.n]; s++)
-		if (is_server(s, conf))
+		if (redis_conf_same(&s->conf, conf))
 			return s;
 	if (all.n == SERVERS_MAX) {
 		if (!all.told_full)
@@ -195,18 +202,10 @@ server_of(const struct redis_conf *conf)
 		all.told_full = true;
 		return NULL;
 	}
-	*s = (struct server) {
-		.host = copy(conf->host),
-		.username = copy(conf->username),
-		.port = conf->port,
-		.database = conf->database,
-		.timeout_ms = conf->timeout_ms,
-	};
-	if (conf->password != NULL)
-		kb_secret_set(
-		    &s->password, conf->password, strlen(conf->password));
-	snprintf(s->name, sizeof(s->name), "%s:%lld/%lld", s->host,
-	    (long long)s->port, (long long)s->database);
+	*s = (struct server) { .clients = NULL };
+	redis_conf_copy(&s->conf, conf);
+	snprintf(s->name, sizeof(s->name), "%s:%lld/%lld", conf->host,
+	    (long long)conf->port, (long long)conf->database);
 	all.n++;
 	return s;
 }
@@ -237,21 +236,27 @@ static struct redis_client *
 client_new(struct loop *l, struct server *s)
 {
 	struct redis_client *c = kb_xalloc(sizeof(*c));
-	int64_t wait = s->timeout_ms ? s->timeout_ms : COMMAND_MS;
+	const struct redis_conf *conf = &s->conf;
+	int64_t wait = conf->timeout_ms ? conf->timeout_ms : COMMAND_MS;
+	struct kb_secret password = { 0 };
 
+	if (conf->password != NULL)
+		kb_secret_set(
+		    &password, conf->password, strlen(conf->password));
 	*c = (struct redis_client) { .server = s };
 	/* May already tell that it is down, so without the lock. */
 	c->redis = kb_redis_new(&(struct kb_redis_conf) {
 	    .base = l->base,
-	    .host = s->host,
-	    .port = (int)s->port,
-	    .user = s->username,
-	    .password = &s->password,
-	    .database = (int)s->database,
+	    .host = conf->host,
+	    .port = (int)conf->port,
+	    .user = conf->username,
+	    .password = &password,
+	    .database = (int)conf->database,
 	    .command_ms = wait < COMMAND_MAX_MS ? wait : COMMAND_MAX_MS,
 	    .changed = changed,
 	    .arg = c,
 	});
+	kb_secret_free(&password);
 	c->next_of_loop = l->redis;
 	l->redis = c;
 	pthread_mutex_lock(&all.lock);
@@ -297,7 +302,7 @@ loop_redis(struct loop *l, const struct redis_conf *conf)
 
 	if (want.host == NULL)
 		return NULL;
-	while (c != NULL && !is_server(c->server, &want))
+	while (c != NULL && !redis_conf_same(&c->server->conf, &want))
 		c = c->next_of_loop;
 	if (c != NULL)
 		return c->redis;
@@ -331,11 +336,8 @@ loop_redis_free(struct loop *l)
 void
 redis_forget(void)
 {
-	for (size_t i = 0; i < all.n; i++) {
-		free(all.v[i].host);
-		free(all.v[i].username);
-		kb_secret_free(&all.v[i].password);
-	}
+	for (size_t i = 0; i < all.n; i++)
+		redis_conf_free(&all.v[i].conf);
 	all.n = 0;
 	all.told_full = false;
 }

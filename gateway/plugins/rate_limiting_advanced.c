@@ -1,73 +1,69 @@
 /*
- * rate-limiting-advanced: at most so many requests in a sliding window.
- * identifier jwt_claim_plan: the caller's plan picks one limit, counted for
- * each subject; consumer and ip: all limits apply. Counted in this process;
- * the bucket never comes from what a client may choose.
+ * rate-limiting-advanced: at most so many requests in a sliding (or fixed)
+ * window (kong.md 1.14). identifier jwt_claim_NAME: the verified claim picks
+ * one of the limits, counted for each subject; with the others all limits
+ * hold. What is refused does not count.
  */
-#include <arpa/inet.h>
-#include <stdio.h>
 #include <string.h>
 
+#include <kombi/json.h>
 #include <kombi/str.h>
 
 #include "gateway.h"
 
-enum { ADMIN_BUCKET = -1, LIMITS_MAX = 8 };
+enum { NO_BUCKET = -1 };
 
-struct limits {
-	struct strs claim_values;
+struct conf {
+	struct limit_conf base;
+	struct strs claim_values, compound_identifier, consumer_groups;
 	struct ints limit, window_size;
-	const char *identifier, *namespace, *claim_default;
-	const char *error_message;
+	const char *identifier, *claim_default;
 	int window_type, strategy;
-	int64_t error_code;
-	bool hide_client_headers, disable_penalty, fault_tolerant;
+	bool disable_penalty, enforce_consumer_groups;
 	/* made by load */
-	bool by_plan, by_ip;
-	uint64_t seed;
-	int bucket[KB_PLAN_ENTERPRISE + 1]; /* of a plan */
-	int admin_bucket;                   /* -1: none */
+	const char *claim; /* whose value picks the limit; NULL: all hold */
+	bool by_plan;
+	struct kb_window_rule rules[LIMIT_RULES];
+	const char *names[LIMIT_RULES];
+	size_t n;
+	int fallback;     /* bucket of who has no claim */
+	int admin_bucket; /* of the platform's administrators, or NO_BUCKET */
 };
 
 static const char *const window_types[] = { "sliding", "fixed", NULL };
-static const char *const strategies[] = { "local", "redis", NULL };
+/* In the order of enum limit_sharing, which begins with none said. */
+static const char *const strategies[] = { "local", "cluster", "redis", NULL };
 
 static const struct field fields[] = {
-	CONF_STR(struct limits, identifier),
-	CONF_INTS(struct limits, limit, .required = true, .min = 1,
-	    .max = 1000000000),
-	CONF_INTS(struct limits, window_size, .required = true, .min = 1,
+	CONF_STR(struct conf, identifier),
+	CONF_STRS(struct conf, compound_identifier),
+	CONF_INTS(
+	    struct conf, limit, .required = true, .min = 1, .max = 1000000000),
+	CONF_INTS(struct conf, window_size, .required = true, .min = 1,
 	    .max = 31536000),
-	CONF_ENUM(struct limits, window_type, .choices = window_types),
-	CONF_ENUM(struct limits, strategy, .choices = strategies),
-	CONF_STRS(struct limits, claim_values),
-	CONF_STR(struct limits, claim_default),
-	CONF_STR(struct limits, namespace),
-	CONF_BOOL(struct limits, hide_client_headers),
-	CONF_BOOL(struct limits, disable_penalty),
-	CONF_BOOL(struct limits, fault_tolerant),
-	CONF_INT(struct limits, error_code, .min = 429, .max = 429),
-	CONF_STR(struct limits, error_message),
-	CONF_NOTE("sync_rate", "counted in this process"),
-	CONF_NOTE("dictionary_name", "counted in this process"),
-	CONF_NOTE("redis", "counted in this process"),
-	CONF_NOTE("redis_host", "counted in this process"),
-	CONF_NOTE("redis_port", "counted in this process"),
-	CONF_NOTE("redis_password", "counted in this process"),
-	CONF_NOTE("redis_timeout", "counted in this process"),
-	CONF_LATER("header_name", "counting by header"),
-	CONF_LATER("path", "counting by path"),
-	CONF_LATER("compound_identifier", "compound identifiers"),
-	CONF_LATER("consumer_groups", "consumer groups"),
-	CONF_LATER("enforce_consumer_groups", "consumer groups"),
-	CONF_LATER("retry_after_jitter_max", "jitter"),
+	CONF_ENUM(struct conf, window_type, .choices = window_types),
+	CONF_ENUM(struct conf, strategy, .choices = strategies),
+	CONF_STRS(struct conf, claim_values),
+	CONF_STR(struct conf, claim_default),
+	CONF_STR(struct limit_conf, namespace),
+	CONF_BOOL(struct conf, disable_penalty),
+	CONF_INT(
+	    struct limit_conf, retry_after_jitter_max, .min = 0, .max = 3600),
+	CONF_BOOL(struct conf, enforce_consumer_groups),
+	CONF_STRS(struct conf, consumer_groups),
+	CONF_SKIP("dictionary_name"),
+	CONF_SKIP("lock_dictionary_name"),
+	LIMIT_FIELDS,
 	CONF_END,
 };
 
-static const struct limits defaults = {
+static const struct conf defaults = {
+	.base = { LIMIT_DEFAULTS },
 	.identifier = "consumer",
 	.claim_default = "free",
-	.error_code = 429,
+	.strategy = -1,
+	/* Kong's default false would count what is refused. */
+	.disable_penalty = true,
 };
 
 /* ---- loading ------------------------------------------------------------- */
@@ -75,182 +71,250 @@ static const struct limits defaults = {
 static int
 index_of(const struct strs *list, const char *name)
 {
-	for (size_t i = 0; i < list->n; i++)
+	for (size_t i = 0; name != NULL && i < list->n; i++)
 		if (kb_str_eq(list->v[i], name))
 			return (int)i;
-	return -1;
+	return NO_BUCKET;
 }
 
+/* The limits are those of plans: free, pro, enterprise, administrators. */
 static void
-load_plan(struct problems *p, const struct plugin_use *use, struct limits *l)
+load_claim(struct problems *p, unsigned line, struct conf *c)
 {
 	static const char *const usual[] = { "free", "pro", "enterprise",
 		"admin" };
-	int fallback;
+	size_t usual_n = KB_COUNT(usual);
 
-	if (l->claim_values.n == 0)
-		l->claim_values = (struct strs) {
+	if (c->claim_values.n == 0)
+		c->claim_values = (struct strs) {
 			.v = usual,
-			.n = l->limit.n < 4 ? l->limit.n : 4,
+			.n = c->limit.n < usual_n ? c->limit.n : usual_n,
 		};
-	if (l->claim_values.n != l->limit.n) {
-		problem(p, use->line,
+	if (c->claim_values.n != c->limit.n)
+		problem(p, line,
 		    "plugin rate-limiting-advanced: claim_values and limit "
 		    "must have the same length");
-		return;
+	c->fallback = index_of(&c->claim_values, c->claim_default);
+	if (c->fallback < 0)
+		c->fallback = 0;
+	c->by_plan = kb_str_eq(c->claim, "plan");
+	c->admin_bucket = index_of(&c->claim_values, "admin");
+}
+
+static bool
+add_identifier(struct conf *c, const char *name)
+{
+	for (int i = 0; limit_by_names[i] != NULL; i++) {
+		if (!kb_str_eq(limit_by_names[i], name))
+			continue;
+		c->base.by[c->base.n_by++] = (enum limit_by)i;
+		return true;
 	}
-	for (size_t i = 1; i < l->window_size.n; i++)
-		if (l->window_size.v[i] != l->window_size.v[0])
-			problem(p, use->line,
-			    "plugin rate-limiting-advanced: with "
-			    "jwt_claim_plan "
-			    "all window_size must be equal");
-	fallback = index_of(&l->claim_values, l->claim_default);
-	if (fallback < 0)
-		fallback = 0;
-	for (int plan = 0; plan <= KB_PLAN_ENTERPRISE; plan++) {
-		l->bucket[plan] = index_of(
-		    &l->claim_values, kb_plan_name((enum kb_plan)plan));
-		if (l->bucket[plan] < 0)
-			l->bucket[plan] = fallback;
+	return false;
+}
+
+static void
+load_identifiers(struct problems *p, unsigned line, struct conf *c)
+{
+	const struct strs *list = &c->compound_identifier;
+
+	if (list->n > LIMIT_PARTS)
+		problem(p, line,
+		    "plugin rate-limiting-advanced: compound_identifier has "
+		    "%zu parts, at most %d",
+		    list->n, LIMIT_PARTS);
+	else if (list->n > 0) {
+		for (size_t i = 0; i < list->n; i++)
+			if (!add_identifier(c, list->v[i]))
+				problem(p, line,
+				    "plugin rate-limiting-advanced: "
+				    "compound_identifier has \"%s\", which is "
+				    "not one of: consumer, credential, ip, "
+				    "service, header, path, consumer-group",
+				    list->v[i]);
+	} else if (kb_str_starts(c->identifier, "jwt_claim_") &&
+	    c->identifier[10] != '\0') {
+		c->claim = c->identifier + 10;
+		c->base.by[c->base.n_by++] = LIMIT_CONSUMER;
+	} else if (!add_identifier(c, c->identifier))
+		problem(p, line,
+		    "plugin rate-limiting-advanced: identifier \"%s\" is not "
+		    "one of: jwt_claim_NAME, consumer, credential, ip, "
+		    "service, header, path, consumer-group",
+		    c->identifier);
+}
+
+static const char *
+name_of(struct kb_arena *a, int64_t window_s)
+{
+	static const struct {
+		int64_t size;
+		const char *name;
+	} known[] = { { 1, "Second" }, { 60, "Minute" }, { 3600, "Hour" },
+		{ 86400, "Day" }, { 2592000, "Month" }, { 31536000, "Year" } };
+
+	for (size_t i = 0; i < KB_COUNT(known); i++)
+		if (known[i].size == window_s)
+			return known[i].name;
+	return kb_sprintf(a, "%lld", (long long)window_s);
+}
+
+static bool
+load_rules(struct problems *p, unsigned line, struct conf *c)
+{
+	bool equal = true;
+
+	c->n = c->limit.n;
+	if (c->n != c->window_size.n || c->n == 0 || c->n > LIMIT_RULES) {
+		problem(p, line,
+		    "plugin rate-limiting-advanced: limit and window_size must "
+		    "have the same length, 1 to %d",
+		    LIMIT_RULES);
+		c->n = 0;
+		return false;
 	}
-	l->admin_bucket = index_of(&l->claim_values, "admin");
+	for (size_t i = 0; i < c->n; i++) {
+		c->rules[i] = (struct kb_window_rule) {
+			.kind = c->window_type == 1 ? KB_WINDOW_FIXED
+						    : KB_WINDOW_SLIDING,
+			.limit = c->limit.v[i],
+			.window_s = c->window_size.v[i],
+		};
+		c->names[i] = name_of(problems_arena(p), c->window_size.v[i]);
+		equal &= c->window_size.v[i] == c->window_size.v[0];
+	}
+	return equal;
+}
+
+/* Shortest window first, as the header lines have them. */
+static void
+sort_rules(struct conf *c)
+{
+	for (size_t i = 1; i < c->n; i++)
+		for (size_t j = i;
+		     j > 0 && c->rules[j].window_s < c->rules[j - 1].window_s;
+		     j--) {
+			struct kb_window_rule rule = c->rules[j];
+			const char *name = c->names[j];
+
+			c->rules[j] = c->rules[j - 1];
+			c->names[j] = c->names[j - 1];
+			c->rules[j - 1] = rule;
+			c->names[j - 1] = name;
+		}
 }
 
 static void
 load(struct problems *p, const struct plugin_use *use, void *conf)
 {
-	struct limits *l = conf;
+	struct conf *c = conf;
+	unsigned line = use->config ? use->config->line : use->line;
+	bool equal = load_rules(p, line, c);
 
-	l->admin_bucket = ADMIN_BUCKET;
-	l->seed = l->namespace ? kb_hash(l->namespace, strlen(l->namespace))
-			       : use->id;
-	if (l->limit.n != l->window_size.n || l->limit.n == 0 ||
-	    l->limit.n > LIMITS_MAX) {
-		problem(p, use->line,
-		    "plugin rate-limiting-advanced: limit and window_size must "
-		    "have the same length, 1 to %d",
-		    LIMITS_MAX);
-		return;
-	}
-	if (l->window_type == 1)
-		problem(p, use->line,
-		    "plugin rate-limiting-advanced: window_type fixed is not "
-		    "implemented");
-	if (l->strategy == 1)
-		notice(p, use->line,
-		    "plugin rate-limiting-advanced: strategy redis: counted in "
-		    "this process until then");
-	l->by_plan = kb_str_eq(l->identifier, "jwt_claim_plan");
-	l->by_ip = kb_str_eq(l->identifier, "ip");
-	if (l->by_plan)
-		load_plan(p, use, l);
-	else if (!l->by_ip && !kb_str_eq(l->identifier, "consumer"))
-		problem(p, use->line,
-		    "plugin rate-limiting-advanced: identifier \"%s\" is not "
-		    "one of: jwt_claim_plan, consumer, ip",
-		    l->identifier);
+	load_identifiers(p, line, c);
+	/* Windows that differ cannot be those of plans: all of them hold. */
+	if (c->claim != NULL && !equal)
+		c->claim = NULL;
+	if (c->claim != NULL)
+		load_claim(p, line, c);
+	else
+		sort_rules(c);
+	for (size_t i = 1; c->claim == NULL && i < c->n; i++)
+		if (c->rules[i].window_s == c->rules[i - 1].window_s)
+			problem(p, line,
+			    "plugin rate-limiting-advanced: two limits for "
+			    "%lld seconds: the larger one would never count",
+			    (long long)c->rules[i].window_s);
+	if (!c->disable_penalty)
+		notice(p, line,
+		    "plugin rate-limiting-advanced: disable_penalty false: "
+		    "refused requests do not count all the same");
+	if (c->enforce_consumer_groups)
+		notice(p, line,
+		    "plugin rate-limiting-advanced: enforce_consumer_groups: "
+		    "a group has the limits of the plugin in its own scope");
+	limit_load(p, use, &c->base, (enum limit_sharing)(c->strategy + 1));
+}
+
+static void
+route(const struct plugin_use *use, struct route *r)
+{
+	(void)use;
+	r->limited = true;
+}
+
+static void
+prepare(struct loop *l, const struct plugin_use *use)
+{
+	const struct conf *c = use->conf;
+
+	limit_prepare(l, &c->base);
 }
 
 /* ---- running ------------------------------------------------------------- */
 
-/* An IPv6 user has a /64, so that is what is counted. */
-static void
-address_text(const char *ip, char out[INET6_ADDRSTRLEN])
+/*
+ * Of the platform, which alone grants these. "admin" is none of them: every
+ * customer's organisation has admins of its own.
+ */
+static bool
+is_platform_admin(const struct kb_identity *id)
 {
-	struct in6_addr six;
+	const char *roles = id->value[KB_ID_ROLES];
 
-	if (inet_pton(AF_INET6, ip, &six) == 1) {
-		memset(&six.s6_addr[8], 0, 8);
-		inet_ntop(AF_INET6, &six, out, INET6_ADDRSTRLEN);
-		return;
-	}
-	snprintf(out, INET6_ADDRSTRLEN, "%s", ip);
+	return roles != NULL &&
+	    (kb_roles_have(roles, "kombisphere_admin") ||
+		kb_roles_have(roles, "admin:super"));
 }
 
-static uint64_t
-subject_of(struct exchange *x, const struct limits *l)
+static const char *
+plan_of(const struct kb_identity *id)
 {
-	const struct kb_identity *id = l->by_ip ? NULL : exchange_identity(x);
-	char address[INET6_ADDRSTRLEN];
-	const char *text = address;
-	struct {
-		uint64_t seed;
-		char kind;
-		char text[160];
-	} key = { .seed = l->seed, .kind = id ? 'u' : 'a' };
-	size_t len;
-
-	if (id != NULL)
-		text = id->value[KB_ID_USER];
-	else
-		address_text(exchange_client_ip(x), address);
-	len = strnlen(text, sizeof(key.text) - 1);
-	memcpy(key.text, text, len);
-	return kb_hash(&key, sizeof(key));
-}
-
-static size_t
-bucket_of(struct exchange *x, const struct limits *l)
-{
-	const struct kb_identity *id = exchange_identity(x);
-	const char *roles = id ? id->value[KB_ID_ROLES] : NULL;
 	enum kb_plan plan = KB_PLAN_FREE;
 
-	if (id == NULL)
-		return (size_t)l->bucket[KB_PLAN_FREE];
-	if (l->admin_bucket >= 0 && roles != NULL &&
-	    (kb_roles_have(roles, "admin") ||
-		kb_roles_have(roles, "kombisphere_admin")))
-		return (size_t)l->admin_bucket;
 	if (id->value[KB_ID_PLAN] == NULL ||
 	    !kb_plan_of(id->value[KB_ID_PLAN], &plan))
-		plan = KB_PLAN_FREE;
-	return (size_t)l->bucket[plan];
+		return NULL;
+	return kb_plan_name(plan);
 }
 
-static void
-show(struct exchange *x, const struct limits *l, const struct counted *c)
+/* Of the verified token only; nothing that a client may choose. */
+static size_t
+bucket_of(struct exchange *x, const struct conf *c)
 {
-	if (!l->hide_client_headers) {
-		exchange_add_response_number(x, "X-RateLimit-Limit", c->limit);
-		exchange_add_response_number(
-		    x, "X-RateLimit-Remaining", c->remaining);
-		exchange_add_response_number(
-		    x, "X-RateLimit-Reset", c->reset_s);
-	}
-	if (c->over)
-		exchange_add_response_number(x, "Retry-After", c->wait_s);
+	const struct kb_identity *id = exchange_identity(x);
+	const char *value;
+	int bucket;
+
+	if (id == NULL)
+		return (size_t)c->fallback;
+	if (c->admin_bucket >= 0 && is_platform_admin(id))
+		return (size_t)c->admin_bucket;
+	if (c->by_plan)
+		value = plan_of(id);
+	else
+		value = kb_json_str(exchange_claims(x), c->claim);
+	bucket = index_of(&c->claim_values, value);
+	return (size_t)(bucket < 0 ? c->fallback : bucket);
 }
 
 static enum verdict
 access(struct exchange *x, const struct plugin_use *use)
 {
-	const struct limits *l = use->conf;
-	uint64_t subject;
-	size_t first = 0, last = l->limit.n;
-	struct counted tightest = { .remaining = INT64_MAX }, c;
+	const struct conf *c = use->conf;
+	struct limit_rules r = { .rules = c->rules, .n = c->n };
+	struct limit_key key;
 
 	if (exchange_is_preflight(x))
 		return NEXT;
-	subject = subject_of(x, l);
-	if (l->by_plan) {
-		first = bucket_of(x, l);
-		last = first + 1;
+	if (c->claim != NULL) {
+		r.rules = &c->rules[bucket_of(x, c)];
+		r.n = 1;
+	} else if (c->n > 1) {
+		r.names = c->names;
 	}
-	for (size_t i = first; i < last; i++) {
-		counter_take(subject, l->window_size.v[i], l->limit.v[i], &c);
-		if (c.over ||
-		    (!tightest.over && c.remaining < tightest.remaining))
-			tightest = c;
-		if (c.over)
-			break;
-	}
-	show(x, l, &tightest);
-	if (tightest.over) {
-		exchange_count_limited(x);
-		exchange_fail(x, KB_RATE_LIMITED, l->error_message);
-	}
+	limit_key(x, &c->base, &key);
+	limit_take(x, &c->base, &key, &r);
 	return NEXT;
 }
 
@@ -258,9 +322,11 @@ const struct plugin plugin_rate_limiting_advanced = {
 	.name = "rate-limiting-advanced",
 	.priority = 910,
 	.fields = fields,
-	.conf_size = sizeof(struct limits),
+	.conf_size = sizeof(struct conf),
 	.defaults = &defaults,
 	.load = load,
+	.route = route,
+	.prepare = prepare,
 	.access = access,
 	.help = "requests in a sliding window, by plan, caller or address",
 };

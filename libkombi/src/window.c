@@ -1,5 +1,5 @@
 /*
- * Sliding windows: the table and the decision. A fixed table in 64 shards;
+ * Windows of requests: the table and the decision. A fixed table in 64 shards;
  * each look-up is one hash, one lock, one set of eight keys. A full set gives
  * up its oldest entry.
  */
@@ -20,18 +20,24 @@
 /* ---- life ---------------------------------------------------------------- */
 
 static void
-shard_init(struct window_shard *shard, size_t n_sets)
+shards_init(struct kb_window *w)
 {
-	size_t entries = n_sets * WINDOW_WAYS;
-	void *sets = NULL;
+	size_t words = (w->n_sets * WINDOW_WAYS + 63) / 64;
+	struct window_set *sets;
 
-	pthread_mutex_init(&shard->lock, NULL);
-	if (posix_memalign(&sets, 64, n_sets * sizeof(*shard->sets)) != 0)
+	w->memory = calloc(1, WINDOW_SHARDS * w->n_sets * sizeof(*sets) + 64);
+	if (w->memory == NULL)
 		abort();
-	memset(sets, 0, n_sets * sizeof(*shard->sets));
-	shard->sets = sets;
-	shard->dirty = kb_xalloc((entries + 63) / 64 * sizeof(uint64_t));
-	memset(shard->dirty, 0, (entries + 63) / 64 * sizeof(uint64_t));
+	sets = (struct window_set *)(((uintptr_t)w->memory + 63) &
+	    ~(uintptr_t)63);
+	for (size_t i = 0; i < WINDOW_SHARDS; i++) {
+		struct window_shard *shard = &w->shards[i];
+
+		pthread_mutex_init(&shard->lock, NULL);
+		shard->sets = sets + i * w->n_sets;
+		shard->dirty = kb_xalloc(words * sizeof(uint64_t));
+		memset(shard->dirty, 0, words * sizeof(uint64_t));
+	}
 }
 
 struct kb_window *
@@ -46,8 +52,7 @@ kb_window_new(const struct kb_window_conf *conf)
 	memset(w, 0, sizeof(*w));
 	for (w->n_sets = 1; w->n_sets * WINDOW_SHARDS * WINDOW_WAYS < keys;)
 		w->n_sets *= 2;
-	for (size_t i = 0; i < WINDOW_SHARDS; i++)
-		shard_init(&w->shards[i], w->n_sets);
+	shards_init(w);
 	w->n_parts = conf->loops ? conf->loops : 1;
 	assert(w->n_parts <= WINDOW_SHARDS);
 	w->parts = kb_xalloc(w->n_parts * sizeof(*w->parts));
@@ -72,9 +77,9 @@ kb_window_free(struct kb_window *w)
 		return;
 	for (size_t i = 0; i < WINDOW_SHARDS; i++) {
 		pthread_mutex_destroy(&w->shards[i].lock);
-		free(w->shards[i].sets);
 		free(w->shards[i].dirty);
 	}
+	free(w->memory);
 	for (unsigned i = 0; i < w->n_parts; i++) {
 		assert(!w->parts[i].attached);
 		if (w->parts[i].wake >= 0)
@@ -92,6 +97,54 @@ window_now_ms(const struct kb_window *w)
 {
 	return kb_mono_ms() +
 	    atomic_load_explicit(&w->offset_ms, memory_order_relaxed);
+}
+
+/* Days since the epoch of the first of a month; months count from 1970. */
+static int64_t
+days_to_month(int64_t months)
+{
+	static const int before[] = { 0, 31, 59, 90, 120, 151, 181, 212, 243,
+		273, 304, 334 };
+	int64_t year = 1970 + months / 12, past = year - 1;
+	bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+
+	return (year - 1970) * 365 + (past / 4 - 1969 / 4) -
+	    (past / 100 - 1969 / 100) + (past / 400 - 1969 / 400) +
+	    before[months % 12] + (leap && months % 12 > 1);
+}
+
+static struct window_moment
+calendar_moment(int64_t step, int64_t now_ms)
+{
+	const int64_t day_ms = 86400000;
+	int64_t days = now_ms / day_ms;
+	int64_t months = days * 12 / 366 / step * step; /* never too late */
+	int64_t begin, end;
+
+	while (days_to_month(months + step) <= days)
+		months += step;
+	begin = days_to_month(months) * day_ms;
+	end = days_to_month(months + step) * day_ms;
+	return (struct window_moment) {
+		.number = (uint32_t)(months / step),
+		.into = now_ms - begin,
+		.size = end - begin,
+	};
+}
+
+struct window_moment
+window_moment(enum kb_window_kind kind, int64_t window_s, int64_t now_ms)
+{
+	int64_t size = window_s * 1000;
+
+	if (kind == KB_WINDOW_MONTH || kind == KB_WINDOW_YEAR)
+		return calendar_moment(kind == KB_WINDOW_YEAR ? 12 : 1, now_ms);
+	return (struct window_moment) {
+		.number = (uint32_t)(now_ms / size),
+		.into = now_ms % size,
+		.size = size,
+		.slides = kind == KB_WINDOW_SLIDING,
+	};
 }
 
 void
@@ -118,14 +171,12 @@ window_roll(struct window_entry *e, uint32_t number)
 /* ---- arithmetic ------------------------------------------------------------
  */
 
-struct moment {
-	int64_t into, size; /* milliseconds */
-};
-
 static int64_t
-faded(int64_t before, struct moment m)
+faded(int64_t before, struct window_moment m)
 {
-	return before <= 0 ? 0 : before * (m.size - m.into) / m.size;
+	if (before <= 0 || !m.slides)
+		return 0;
+	return before * (m.size - m.into) / m.size;
 }
 
 static int64_t
@@ -141,7 +192,7 @@ sum_before(const struct window_entry *e)
 }
 
 static int64_t
-estimate(const struct window_entry *e, struct moment m)
+estimate(const struct window_entry *e, struct window_moment m)
 {
 	return sum_now(e) + faded(sum_before(e), m);
 }
@@ -156,34 +207,49 @@ fades_after(int64_t total, int64_t limit, int64_t size)
 }
 
 int64_t
-window_wait_ms(const struct window_entry *e, int64_t into_ms)
+window_wait_ms(const struct window_entry *e, struct window_moment m)
 {
-	int64_t size = (int64_t)e->window_s * 1000;
-	int64_t now = sum_now(e), before = sum_before(e), at;
+	int64_t now = sum_now(e), at;
 
+	if (!m.slides)
+		return now < e->limit ? 0 : m.size - m.into;
 	if (now < e->limit)
-		at = fades_after(before, e->limit - now, size);
+		at = fades_after(sum_before(e), e->limit - now, m.size);
 	else
-		at = size + fades_after(now, e->limit, size);
-	return at > into_ms ? at - into_ms : 0;
+		at = m.size + fades_after(now, e->limit, m.size);
+	return at > m.into ? at - m.into : 0;
 }
 
 /* ---- the table --------------------------------------------------------------
  */
 
 static void
-identify(const struct kb_window *w, struct kb_slice key, int64_t window_s,
-    unsigned char id[WINDOW_ID])
+identify(const struct kb_window *w, struct kb_slice key,
+    const struct kb_window_rule *rule, unsigned char id[WINDOW_ID])
 {
 	unsigned char digest[KB_SHA256_SIZE];
+	const int64_t which[2] = { rule->window_s, rule->kind };
 	const struct kb_slice parts[] = {
-		{ (const char *)&window_s, sizeof(window_s) },
+		{ (const char *)which, sizeof(which) },
 		key,
 	};
 
 	kb_hmac_sha256_parts(
 	    w->namespace, strlen(w->namespace), parts, 2, digest);
 	memcpy(id, digest, WINDOW_ID);
+}
+
+/* When the last of its counts has no meaning any more. */
+static int64_t
+forgotten_ms(const struct window_entry *e)
+{
+	int64_t months = e->kind == KB_WINDOW_YEAR ? 12 : 1;
+
+	if (e->kind == KB_WINDOW_MONTH || e->kind == KB_WINDOW_YEAR)
+		return days_to_month(((int64_t)e->number + 1) * months) *
+		    86400000;
+	return ((int64_t)e->number + (e->kind == KB_WINDOW_SLIDING ? 2 : 1)) *
+	    e->window_s * 1000;
 }
 
 /* A way of the set for a new key: a free one, else whose last window is
@@ -201,7 +267,7 @@ victim_of(
 
 		if (set->key[i] == 0)
 			return i;
-		end = ((int64_t)e->number + 2) * e->window_s * 1000;
+		end = forgotten_ms(e);
 		if (end < oldest) {
 			oldest = end;
 			chosen = i;
@@ -231,8 +297,9 @@ struct ask {
 	struct window_shard *shard;
 	struct window_entry *e;
 	size_t index; /* of the entry in its shard */
-	struct moment m;
+	struct window_moment m;
 	int64_t now_ms;
+	bool attached; /* a sync looks after the part */
 };
 
 static void
@@ -271,7 +338,9 @@ share_allows(const struct ask *a, int64_t used, bool *urgent)
 			*urgent = want_lease(a);
 		return true;
 	}
-	if (up && used * 100 >= (int64_t)e->limit * WINDOW_PREFETCH_PERCENT)
+	/* So early that the next one finds it. */
+	if (up &&
+	    (used + 1) * 100 >= (int64_t)e->limit * WINDOW_PREFETCH_PERCENT)
 		*urgent = want_lease(a);
 	if (up && used * 100 >= (int64_t)e->limit * WINDOW_LEASE_PERCENT)
 		return false;
@@ -291,11 +360,9 @@ static bool
 decide(const struct ask *a, int64_t used, bool *urgent)
 {
 	struct window_entry *e = a->e;
-	bool attached = atomic_load_explicit(
-	    &a->part->attached, memory_order_relaxed);
 	bool ok;
 
-	if (attached && a->w->replicas > 1) {
+	if (a->attached && a->w->replicas > 1) {
 		ok = share_allows(a, used, urgent);
 	} else {
 		/* A lease from when there were more: counted already. */
@@ -307,7 +374,7 @@ decide(const struct ask *a, int64_t used, bool *urgent)
 	}
 	if (ok)
 		e->passed_now++;
-	if (attached && (ok || *urgent))
+	if (a->attached && (ok || *urgent))
 		window_mark(a->shard, a->index);
 	return ok;
 }
@@ -323,7 +390,7 @@ judge(const struct ask *a, struct kb_window_verdict *out, bool *urgent)
 	out->wait_s = 0;
 	left = e->limit - estimate(e, a->m) + e->lease;
 	if (out->over) {
-		int64_t wait = window_wait_ms(e, a->m.into);
+		int64_t wait = window_wait_ms(e, a->m);
 
 		a->shard->refused++;
 		a->shard->rationed += used < e->limit;
@@ -333,56 +400,109 @@ judge(const struct ask *a, struct kb_window_verdict *out, bool *urgent)
 		a->shard->passed++;
 	}
 	out->remaining = left > 0 ? left : 0;
-	out->reset_s = ((int64_t)e->number + 1) * e->window_s;
+	out->reset_s = (a->now_ms - a->m.into + a->m.size) / 1000;
+	out->reset_in = (a->m.size - a->m.into + 999) / 1000;
+	out->alone = a->attached &&
+	    !atomic_load_explicit(&a->part->up, memory_order_relaxed);
 }
 
-/* The entry of the key in its shard, made if need be; the lock is held. */
-static void
-open_entry(struct ask *a, uint64_t hash, struct kb_slice key, int64_t window_s)
+static uint64_t
+hash_of(struct kb_slice key, const struct kb_window_rule *rule)
+{
+	uint64_t which = (uint64_t)rule->window_s * 4 + rule->kind;
+	uint64_t hash = kb_hash(key.ptr, key.len) ^ which * 0x9e3779b97f4a7c15;
+
+	return hash ? hash : 1;
+}
+
+static struct ask
+begin(struct kb_window *w, uint64_t hash, const struct kb_window_rule *rule)
+{
+	size_t shard = hash >> 58;
+	struct ask a = {
+		.w = w,
+		.part = &w->parts[shard % w->n_parts],
+		.shard = &w->shards[shard],
+		.now_ms = window_now_ms(w),
+	};
+
+	assert(rule->limit > 0 && rule->limit <= 1000000000);
+	assert(rule->window_s > 0 && rule->window_s <= 31536000);
+	a.m = window_moment(rule->kind, rule->window_s, a.now_ms);
+	a.attached = atomic_load_explicit(
+	    &a.part->attached, memory_order_relaxed);
+	return a;
+}
+
+/* The entry of the key in its shard; the lock is held. False: there is none. */
+static bool
+look_up(struct ask *a, uint64_t hash)
 {
 	size_t set_index = hash & (a->w->n_sets - 1);
 	struct window_set *set = &a->shard->sets[set_index];
-	uint32_t number = (uint32_t)(a->now_ms / a->m.size);
 	size_t way = find(set, hash);
 
-	if (way == WINDOW_WAYS) {
-		way = victim_of(a->shard, set, a->now_ms);
-		a->shard->made++;
-		set->key[way] = hash;
-		memset(&set->entry[way], 0, sizeof(set->entry[way]));
-		set->entry[way].window_s = (uint32_t)window_s;
-		set->entry[way].number = number;
-		identify(a->w, key, window_s, set->entry[way].id);
-	}
+	if (way == WINDOW_WAYS)
+		return false;
 	a->e = &set->entry[way];
 	a->index = set_index * WINDOW_WAYS + way;
-	window_roll(a->e, number);
+	window_roll(a->e, a->m.number);
+	return true;
+}
+
+static void
+make_entry(struct ask *a, uint64_t hash, struct kb_slice key,
+    const struct kb_window_rule *rule)
+{
+	size_t set_index = hash & (a->w->n_sets - 1);
+	struct window_set *set = &a->shard->sets[set_index];
+	size_t way = victim_of(a->shard, set, a->now_ms);
+
+	a->shard->made++;
+	a->e = &set->entry[way];
+	a->index = set_index * WINDOW_WAYS + way;
+	set->key[way] = hash;
+	memset(a->e, 0, sizeof(*a->e));
+	a->e->window_s = (uint32_t)rule->window_s;
+	a->e->kind = (uint8_t)rule->kind;
+	a->e->number = a->m.number;
+	identify(a->w, key, rule, a->e->id);
 }
 
 void
-kb_window_take(struct kb_window *w, struct kb_slice key, int64_t limit,
-    int64_t window_s, struct kb_window_verdict *out)
+kb_window_take(struct kb_window *w, struct kb_slice key,
+    const struct kb_window_rule *rule, struct kb_window_verdict *out)
 {
-	uint64_t hash = kb_hash(key.ptr, key.len) ^
-	    (uint64_t)window_s * 0x9e3779b97f4a7c15;
-	size_t shard = hash >> 58;
-	struct ask a = { .w = w,
-		.part = &w->parts[shard % w->n_parts],
-		.shard = &w->shards[shard],
-		.m.size = window_s * 1000,
-		.now_ms = window_now_ms(w) };
+	uint64_t hash = hash_of(key, rule);
+	struct ask a = begin(w, hash, rule);
 	bool urgent = false;
 
-	assert(limit > 0 && limit <= 1000000000);
-	assert(window_s > 0 && window_s <= 31536000);
-	a.m.into = a.now_ms % a.m.size;
 	pthread_mutex_lock(&a.shard->lock);
-	open_entry(&a, hash ? hash : 1, key, window_s);
-	a.e->limit = (uint32_t)limit;
+	if (!look_up(&a, hash))
+		make_entry(&a, hash, key, rule);
+	a.e->limit = (uint32_t)rule->limit;
 	judge(&a, out, &urgent);
 	pthread_mutex_unlock(&a.shard->lock);
 	if (urgent)
 		poke(a.part);
+}
+
+void
+kb_window_give(
+    struct kb_window *w, struct kb_slice key, const struct kb_window_rule *rule)
+{
+	uint64_t hash = hash_of(key, rule);
+	struct ask a = begin(w, hash, rule);
+
+	pthread_mutex_lock(&a.shard->lock);
+	if (look_up(&a, hash) && a.e->passed_now > 0) {
+		a.e->passed_now--;
+		a.e->own_now--;
+		a.shard->passed--;
+		if (a.attached)
+			window_mark(a.shard, a.index);
+	}
+	pthread_mutex_unlock(&a.shard->lock);
 }
 
 void

@@ -34,6 +34,7 @@ struct window_entry {
 	int32_t lease, chunk; /* to spend, part of global_now; as granted */
 	uint32_t ask_after;   /* no lease to be had before; ms, low 32 bits */
 	uint32_t epoch; /* of Redis' data that knows our counts; 0: none */
+	uint8_t kind;   /* enum kb_window_kind */
 	bool want;      /* a lease */
 	bool refresh;   /* hear once more what the others did meanwhile */
 	bool active;    /* used its lease since the last regular look */
@@ -61,6 +62,7 @@ struct window_part {
 
 struct kb_window {
 	struct window_shard shards[WINDOW_SHARDS];
+	void *memory;  /* of the sets: zero pages until they are used */
 	size_t n_sets; /* a shard, a power of two */
 	struct window_part *parts;
 	unsigned n_parts;
@@ -73,12 +75,21 @@ struct kb_window {
 	_Atomic uint64_t exchanges, exchanged_keys, failed, recoveries, moves;
 };
 
+/* Where a time lies in its window. */
+struct window_moment {
+	uint32_t number;    /* of the window, since the epoch */
+	int64_t into, size; /* milliseconds */
+	bool slides;
+};
+
+struct window_moment
+window_moment(enum kb_window_kind kind, int64_t window_s, int64_t now_ms);
 /* Milliseconds since the epoch as all replicas agree on. */
 int64_t window_now_ms(const struct kb_window *w);
 /* Makes the entry's window that of `number`. */
 void window_roll(struct window_entry *e, uint32_t number);
 /* Milliseconds until the estimate falls below the limit. */
-int64_t window_wait_ms(const struct window_entry *e, int64_t into_ms);
+int64_t window_wait_ms(const struct window_entry *e, struct window_moment m);
 
 static inline struct window_entry *
 window_entry_at(struct window_shard *shard, size_t i)

@@ -35,7 +35,8 @@ enum {
 
 /*
  * KEYS: replicas (sorted set), epoch, then one a counter. ARGV: this replica,
- * then one a counter: window, count now, count before, limit, seconds, lease?
+ * then one a counter: window, count now, count before, limit, seconds, flags
+ * (1: a lease is wanted, 2: it does not slide).
  * Value of a counter: window, count now, count before.
  * Answer: epoch, milliseconds, replicas, then window, now, before, lease.
  */
@@ -64,10 +65,12 @@ static const char script_text[] =
     " local lease=0\n"
     " if w==k then\n"
     "  n=math.max(0,n+dn) b=math.max(0,b+db)\n"
-    "  if want>0 then\n"
-    "   local size=s*1000\n"
-    "   local into=math.min(size,math.max(0,now-k*size))\n"
-    "   local left=limit-n-math.floor(b*(size-into)/size)\n"
+    "  if want%2>0 then\n"
+    "   local left=limit-n\n"
+    "   if want<2 then\n"
+    "    local size=s*1000\n"
+    "    local into=math.min(size,math.max(0,now-k*size))\n"
+    "    left=left-math.floor(b*(size-into)/size) end\n"
     "   if left>0 then\n"
     "    lease=math.max(1,math.floor(left/(4*replicas))) n=n+lease end\n"
     "  end\n"
@@ -128,9 +131,10 @@ static bool
 record_entry(struct window_entry *e, const struct kb_window *w, bool regular,
     struct record *r)
 {
-	int64_t size = (int64_t)e->window_s * 1000;
+	struct window_moment m = window_moment(
+	    (enum kb_window_kind)e->kind, e->window_s, window_now_ms(w));
 
-	window_roll(e, (uint32_t)(window_now_ms(w) / size));
+	window_roll(e, m.number);
 	if (regular) {
 		if (e->lease > 0 && !e->active) {
 			e->own_now -= e->lease;
@@ -144,13 +148,13 @@ record_entry(struct window_entry *e, const struct kb_window *w, bool regular,
 	r->said.before = e->own_before;
 	r->said.limit = e->limit;
 	r->said.window_s = e->window_s;
-	r->said.want = e->want;
+	r->said.want = (uint32_t)e->want + (m.slides ? 0 : 2);
 	e->want = false;
 	if (regular && e->refresh) {
 		e->refresh = false;
 		return true;
 	}
-	return r->said.now != 0 || r->said.before != 0 || r->said.want ||
+	return r->said.now != 0 || r->said.before != 0 || r->said.want & 1 ||
 	    e->unsure_now != 0 || e->unsure_before != 0;
 }
 
@@ -282,10 +286,11 @@ settle_entry(const struct kb_window *w, struct window_entry *e,
 	e->epoch = h->epoch;
 	/* Others may have sent as much at the same time. */
 	e->refresh = 8 * news >= e->limit;
-	if (r->said.want && h->lease == 0) {
+	if (r->said.want & 1 && h->lease == 0) {
 		int64_t now = window_now_ms(w);
-		int64_t wait = window_wait_ms(
-		    e, now % ((int64_t)e->window_s * 1000));
+		int64_t wait = window_wait_ms(e,
+		    window_moment(
+			(enum kb_window_kind)e->kind, e->window_s, now));
 
 		if (wait > 1000)
 			wait = 1000;

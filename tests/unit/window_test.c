@@ -41,7 +41,9 @@ take(struct kb_window *w, const char *key, int64_t limit, int64_t window_s)
 {
 	struct kb_window_verdict v;
 
-	kb_window_take(w, kb_slice_of(key), limit, window_s, &v);
+	kb_window_take(w, kb_slice_of(key),
+	    &(struct kb_window_rule) { .limit = limit, .window_s = window_s },
+	    &v);
 	assert_int_equal(v.limit, limit);
 	assert_true(v.remaining >= 0 && v.remaining < limit);
 	assert_true(v.over == (v.wait_s > 0));
@@ -69,7 +71,9 @@ exactly_the_limit_passes_and_refusals_do_not_count(void **state)
 	(void)state;
 	go_to_window_start(60);
 	for (int i = 0; i < 100; i++) {
-		kb_window_take(w, kb_slice_of("a"), 100, 60, &v);
+		kb_window_take(w, kb_slice_of("a"),
+		    &(struct kb_window_rule) { .limit = 100, .window_s = 60 },
+		    &v);
 		assert_false(v.over);
 		assert_int_equal(v.remaining, 99 - i);
 	}
@@ -97,19 +101,23 @@ retry_after_is_when_a_request_passes(void **state)
 
 	(void)state;
 	for (int round = 0; round < 300; round++) {
-		int64_t limit = 1 + rand() % 50, before;
+		const struct kb_window_rule rule = {
+			.limit = 1 + rand() % 50,
+			.window_s = 20,
+		};
+		int64_t before;
 		char key[16];
 
 		snprintf(key, sizeof(key), "k%d", round);
 		for (int i = 0; i < 200; i++) {
 			kb_clock_shift(rand() % 600);
-			kb_window_take(w, kb_slice_of(key), limit, 20, &v);
+			kb_window_take(w, kb_slice_of(key), &rule, &v);
 		}
 		while (!v.over)
-			kb_window_take(w, kb_slice_of(key), limit, 20, &v);
+			kb_window_take(w, kb_slice_of(key), &rule, &v);
 		before = v.wait_s;
 		kb_clock_shift(before * 1000);
-		kb_window_take(w, kb_slice_of(key), limit, 20, &v);
+		kb_window_take(w, kb_slice_of(key), &rule, &v);
 		assert_false(v.over);
 	}
 	kb_window_free(w);

@@ -1,6 +1,7 @@
 /*
- * Sliding-window request limits, decided in this process and shared by all
- * replicas through Redis off the hot path (DESIGN 3 and 4.7).
+ * Request limits in sliding windows and in windows of the calendar, decided in
+ * this process and shared by all replicas through Redis off the hot path
+ * (DESIGN 3 and 4.7).
  *
  * Estimate (the formula of Kong's rate-limiting-advanced): requests of the
  * present window + requests of the window before x the part of it that is
@@ -11,6 +12,9 @@
  * older window): even arrivals stay at the limit; a burst at the very end of
  * one window followed by an even window approaches twice the limit, which is
  * the price of two counters a key.
+ *
+ * Windows that do not slide (FIXED, MONTH, YEAR) begin with nothing and end at
+ * once, in UTC; no more than `limit` pass in each.
  *
  * Sharing. Counts that Redis does not have yet are exchanged every sync_ms,
  * up to 128 keys in one script call. Between two exchanges a replica lets
@@ -55,21 +59,38 @@ struct kb_window *kb_window_new(const struct kb_window_conf *conf);
 /* After all its syncs. NULL is fine. */
 void kb_window_free(struct kb_window *w);
 
+enum kb_window_kind {
+	KB_WINDOW_SLIDING,
+	KB_WINDOW_FIXED, /* begins at multiples of window_s */
+	KB_WINDOW_MONTH, /* window_s has no meaning */
+	KB_WINDOW_YEAR,
+};
+
+struct kb_window_rule {
+	enum kb_window_kind kind;
+	int64_t limit;    /* 1 to 1e9 */
+	int64_t window_s; /* 1 to 31,536,000 */
+};
+
 struct kb_window_verdict {
 	int64_t limit, remaining;
-	int64_t reset_s; /* unix time at which the present window ends */
-	int64_t wait_s;  /* until a request would pass, at least 1; 0: passed */
-	bool over;       /* refused, and not counted */
+	int64_t reset_s;  /* unix time at which the present window ends */
+	int64_t reset_in; /* seconds until then, at least 1 */
+	int64_t wait_s; /* until a request would pass, at least 1; 0: passed */
+	bool over;      /* refused, and not counted */
+	bool alone;     /* Redis was to be asked and is away */
 };
 
 /*
- * One more request of `key` (any bytes; only a hash leaves the process).
- * limit 1 to 1e9, window_s 1 to 31,536,000. The same key under another
- * window_s is another counter. Any thread; a lock is held for some dozen
- * instructions; never waits for Redis.
+ * One more request of `key` (any bytes; only a hash leaves the process). The
+ * same key under another kind or window_s is another counter. Any thread; a
+ * lock is held for some dozen instructions; never waits for Redis.
  */
-void kb_window_take(struct kb_window *w, struct kb_slice key, int64_t limit,
-    int64_t window_s, struct kb_window_verdict *out);
+void kb_window_take(struct kb_window *w, struct kb_slice key,
+    const struct kb_window_rule *rule, struct kb_window_verdict *out);
+/* Takes back what has just passed. */
+void kb_window_give(struct kb_window *w, struct kb_slice key,
+    const struct kb_window_rule *rule);
 
 /*
  * Lets one loop exchange the counts of its part (index < conf.loops) of the

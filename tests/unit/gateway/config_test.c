@@ -387,8 +387,8 @@ plugins_check_their_configuration(void **state)
 		  "window_size: [60]}}",
 		    "must have the same length" },
 		{ "{name: rate-limiting-advanced, config: {limit: [1], "
-		  "window_size: [60], identifier: header}}",
-		    "identifier \"header\" is not one of" },
+		  "window_size: [60], identifier: user}}",
+		    "identifier \"user\" is not one of" },
 		{ "{name: correlation-id, config: {header_name: X-User-ID}}",
 		    "cannot be used" },
 		{ "{name: tenant-router, config: {}}",
