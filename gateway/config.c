@@ -153,6 +153,51 @@ static const struct field sni_fields[] = {
 	CONF_END,
 };
 
+struct vault_reading {
+	const char *name, *prefix;
+	const struct kb_yaml *config;
+};
+
+static const struct field vault_fields[] = {
+	ENTITY_COMMON,
+	CONF_STR(struct vault_reading, name, .required = true),
+	CONF_STR(struct vault_reading, prefix, .required = true),
+	CONF_SKIP("description"),
+	CONF_NODE(struct vault_reading, config),
+	CONF_SKIP("tags"),
+	CONF_END,
+};
+
+struct vault_config {
+	const char *prefix;
+};
+
+static const struct field vault_config_fields[] = {
+	CONF_STR(struct vault_config, prefix),
+	CONF_NOTE("base64_decode", "values are taken as they are"),
+	CONF_SKIP("ttl"),
+	CONF_SKIP("neg_ttl"),
+	CONF_SKIP("resurrect_ttl"),
+	CONF_END,
+};
+
+/* Their values were put in with the other variables. */
+static void *
+read_vault(struct loading *l, struct entity *e)
+{
+	struct vault_reading r = { 0 };
+	struct vault_config c = { 0 };
+
+	fields_read(l->p, e->y, vault_fields, &r, "vault");
+	if (r.name != NULL && !kb_str_eq(r.name, "env"))
+		problem(l->p, e->line,
+		    "vault: \"%s\" is not supported, there is: env", r.name);
+	else
+		fields_read(
+		    l->p, r.config, vault_config_fields, &c, "vault: config");
+	return NULL;
+}
+
 /* ---- certificates -------------------------------------------------------- */
 
 /* PEM has lines, which other texts may not have. */
@@ -481,6 +526,7 @@ document_link(struct problems *p, struct document *d)
 	read_kind(&l, KIND_CONSUMER_GROUP, read_group, (void ***)&s->groups, &s->n_groups);
 	read_kind(&l, KIND_CONSUMER, read_consumer, (void ***)&s->consumers, &s->n_consumers);
 	read_kind(&l, KIND_PLUGIN, read_use, (void ***)&s->uses, &s->n_uses);
+	read_kind(&l, KIND_VAULT, read_vault, NULL, NULL);
 	/* clang-format on */
 	credentials_link(p, s);
 	consumers_finish(p, s);
@@ -515,6 +561,13 @@ config_parse(
 		.nodes = NODES_MAX,
 	};
 
+	char *copy = memmem(text, len, "${{", 3) ? kb_strndup(a, text, len)
+						 : NULL;
+
+	if (copy != NULL) {
+		deck_quotes(copy);
+		text = copy;
+	}
 	if (kb_yaml_parse_within(a, (struct kb_slice) { text, len }, &limits,
 		&tree, &why) != KB_OK)
 		yaml_problem(p, why);

@@ -1,10 +1,15 @@
 /*
- * ${NAME} and ${NAME:-default} inside of YAML scalars. It works on the parsed
- * tree, so no value can add structure to the file; the type of a plain scalar
- * follows the text that results. All missing names are told, with lines.
+ * Values from the environment inside of YAML scalars: ${NAME} and
+ * ${NAME:-default}, decK's ${{ env "DECK_NAME" | toInt }}, and as a whole
+ * value Kong's {vault://env/name[/field]} and {env://NAME}. It works on the
+ * parsed tree, so no value can add structure to the file; the type of a plain
+ * scalar follows the text that results. All missing names are told, with
+ * lines.
  */
+#include <stdlib.h>
 #include <string.h>
 
+#include <kombi/json.h>
 #include <kombi/str.h>
 
 #include "inside.h"
@@ -15,6 +20,7 @@ struct place {
 	struct problems *p;
 	struct substitution *s;
 	const struct kb_yaml *y;
+	const struct kb_yaml *vaults; /* of the file, or NULL */
 };
 
 static bool
@@ -88,6 +94,22 @@ place_holder(struct kb_slice name)
 	return "unset";
 }
 
+/* Value of a name; unset: NULL, and it is told once. */
+static const char *
+value_of(struct place *at, struct kb_slice name)
+{
+	const char *value;
+
+	remember(at, name);
+	value = lookup(at->s->env, name);
+	/* So that one missing name makes one problem. */
+	if (value == NULL && !at->s->allow_unset)
+		problem(at->p, at->y->line,
+		    "environment variable %.*s is not set", (int)name.len,
+		    name.ptr);
+	return value;
+}
+
 /* The text inside of ${…}. */
 static void
 put_value(struct place *at, struct kb_slice inside, struct kb_buf *out)
@@ -105,24 +127,238 @@ put_value(struct place *at, struct kb_slice inside, struct kb_buf *out)
 		    (int)(inside.len > 60 ? 60 : inside.len), inside.ptr);
 		return;
 	}
-	remember(at, name);
-	value = lookup(at->s->env, name);
-	if (mark != NULL && (value == NULL || value[0] == '\0')) {
-		kb_buf_add(out, mark + 2,
-		    inside.len - (size_t)(mark + 2 - inside.ptr));
+	if (mark != NULL) {
+		remember(at, name);
+		value = lookup(at->s->env, name);
+		if (value == NULL || value[0] == '\0')
+			kb_buf_add(out, mark + 2,
+			    inside.len - (size_t)(mark + 2 - inside.ptr));
+		else
+			kb_buf_adds(out, value);
 		return;
 	}
-	if (value != NULL) {
-		kb_buf_adds(out, value);
-		return;
-	}
-	/* So that one missing name makes one problem. */
-	kb_buf_adds(out, place_holder(name));
-	if (!at->s->allow_unset)
-		problem(at->p, at->y->line,
-		    "environment variable %.*s is not set", (int)name.len,
-		    name.ptr);
+	value = value_of(at, name);
+	kb_buf_adds(out, value ? value : place_holder(name));
 }
+
+/* ---- decK ---------------------------------------------------------------- */
+
+/* What a pipe makes of a value, and stands for one that is not set. */
+static const struct {
+	const char *name, *unset;
+} pipes[] = {
+	{ "toBool", "false" }, { "toInt", "42" }, { "toFloat", "42" },
+	{ "indent", NULL }, /* decK's text has columns, a tree has none */
+};
+
+static bool
+pipe_takes(size_t pipe, const char *value)
+{
+	const struct kb_yaml y = { .plain = true, .text = value };
+	char *end = NULL;
+	int64_t n;
+	bool b;
+
+	switch (pipe) {
+	case 0: return kb_yaml_bool(&y, &b);
+	case 1: return kb_yaml_int(&y, &n);
+	case 2: (void)strtod(value, &end); return end != value && !*end;
+	default: return true;
+	}
+}
+
+static const char *
+piped(struct place *at, struct kb_slice name, struct kb_slice pipe)
+{
+	const char *value = value_of(at, name);
+	struct kb_slice word, rest = pipe;
+
+	if (pipe.len == 0)
+		return value ? value : kb_slice_dup(at->p->arena, name);
+	(void)kb_slice_next(&rest, ' ', &word);
+	for (size_t i = 0; i < KB_COUNT(pipes); i++) {
+		if (!kb_slice_eq(word, pipes[i].name))
+			continue;
+		if (value == NULL)
+			return pipes[i].unset
+			    ? pipes[i].unset
+			    : kb_slice_dup(at->p->arena, name);
+		if (!pipe_takes(i, value))
+			problem(at->p, at->y->line,
+			    "environment variable %.*s does not fit %s",
+			    (int)name.len, name.ptr, pipes[i].name);
+		return value;
+	}
+	problem(at->p, at->y->line,
+	    "\"%.*s\" is not one of: toBool, toInt, toFloat, indent",
+	    (int)word.len, word.ptr);
+	return "";
+}
+
+/* The text inside of ${{…}}: env "NAME" | pipe. Quotes may be back ticks,
+ * see deck_quotes. */
+static void
+put_deck(struct place *at, struct kb_slice inside, struct kb_buf *out)
+{
+	struct kb_slice text = kb_slice_trim(inside), name, pipe = { "", 0 };
+	const char *bar = text.len ? memchr(text.ptr, '|', text.len) : NULL;
+
+	if (bar != NULL) {
+		pipe = kb_slice_trim((struct kb_slice) {
+		    bar + 1, text.len - (size_t)(bar + 1 - text.ptr) });
+		text.len = (size_t)(bar - text.ptr);
+		text = kb_slice_trim(text);
+	}
+	name = text;
+	if (text.len > 6 && memcmp(text.ptr, "env ", 4) == 0)
+		name = kb_slice_trim(
+		    (struct kb_slice) { text.ptr + 4, text.len - 4 });
+	if (name.len > 2 && strchr("\"`'", name.ptr[0]) &&
+	    name.ptr[0] == name.ptr[name.len - 1])
+		name = (struct kb_slice) { name.ptr + 1, name.len - 2 };
+	if (name.ptr == text.ptr || !is_name(name)) {
+		problem(at->p, at->y->line,
+		    "\"${{%.*s}}\" is not of the form ${{ env \"DECK_NAME\" "
+		    "}}",
+		    (int)(inside.len > 60 ? 60 : inside.len), inside.ptr);
+		return;
+	}
+	if (name.len < 6 || memcmp(name.ptr, "DECK_", 5) != 0)
+		problem(at->p, at->y->line,
+		    "environment variable %.*s: decK's names begin with DECK_",
+		    (int)name.len, name.ptr);
+	kb_buf_adds(out, piped(at, name, pipe));
+}
+
+void
+deck_quotes(char *text)
+{
+	char *open = text, *close;
+
+	while ((open = strstr(open, "${{")) != NULL) {
+		close = strstr(open, "}}");
+		if (close == NULL)
+			return;
+		for (char *c = open; c < close; c++)
+			if (*c == '\n')
+				break;
+			else if (*c == '"')
+				*c = '`';
+		open = close;
+	}
+}
+
+/* ---- vaults -------------------------------------------------------------- */
+
+static const char *
+text_in(const struct kb_yaml *map, const char *key)
+{
+	const struct kb_yaml *y = map && map->kind == KB_YAML_MAPPING
+	    ? kb_yaml_get(map, key)
+	    : NULL;
+
+	return y && y->kind == KB_YAML_SCALAR ? y->text : NULL;
+}
+
+/* What stands before the names of a vault; NULL: there is no such vault. */
+static const char *
+vault_prefix(const struct place *at, const char *vault)
+{
+	const struct kb_yaml *y = at->vaults &&
+		at->vaults->kind == KB_YAML_SEQUENCE
+	    ? at->vaults->first
+	    : NULL;
+
+	for (; y != NULL; y = y->next)
+		if (kb_str_eq(text_in(y, "prefix"), vault) &&
+		    kb_str_eq(text_in(y, "name"), "env")) {
+			const char *prefix = text_in(
+			    kb_yaml_get(y, "config"), "prefix");
+
+			return prefix ? prefix : "";
+		}
+	return kb_str_eq(vault, "env") ? "" : NULL;
+}
+
+static const char *
+field_of(
+    struct place *at, const char *name, const char *value, const char *field)
+{
+	const struct kb_json *j = NULL;
+	const char *text = NULL, *why;
+
+	if (value != NULL &&
+	    kb_json_parse(at->p->arena, value, strlen(value), &j, &why) ==
+		KB_OK)
+		text = kb_json_str(j, field);
+	if (text == NULL && value != NULL)
+		problem(at->p, at->y->line,
+		    "environment variable %s has no JSON text \"%s\"", name,
+		    field);
+	return text;
+}
+
+/* vault/name[/field] */
+static const char *
+from_vault(struct place *at, const char *path)
+{
+	struct kb_arena *a = at->p->arena;
+	struct kb_slice rest = kb_slice_of(path), vault, name,
+			field = { "", 0 };
+	const char *prefix, *value;
+	char *full;
+
+	if (!kb_slice_next(&rest, '/', &vault) ||
+	    !kb_slice_next(&rest, '/', &name) || name.len == 0) {
+		problem(at->p, at->y->line,
+		    "a vault reference is {vault://PREFIX/NAME} or "
+		    "{vault://PREFIX/NAME/FIELD}");
+		return "";
+	}
+	(void)kb_slice_next(&rest, '/', &field);
+	prefix = vault_prefix(at, kb_slice_dup(a, vault));
+	if (prefix == NULL) {
+		problem(at->p, at->y->line,
+		    "there is no vault \"%.*s\": only env is read, and "
+		    "vaults of the file with the name env",
+		    (int)vault.len, vault.ptr);
+		return "";
+	}
+	full = kb_sprintf(a, "%s%.*s", prefix, (int)name.len, name.ptr);
+	for (char *c = full; *c; c++)
+		*c = *c == '-'               ? '_'
+		    : *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A')
+					     : *c;
+	value = value_of(at, kb_slice_of(full));
+	if (field.len)
+		value = field_of(at, full, value, kb_slice_dup(a, field));
+	return value ? value : place_holder(kb_slice_of(full));
+}
+
+/* True for a value that is one reference as a whole. */
+static bool
+replace_whole(struct place *at, struct kb_yaml *y)
+{
+	size_t n = strlen(y->text);
+	const char *inside;
+
+	if (n < 3 || y->text[0] != '{' || y->text[n - 1] != '}')
+		return false;
+	inside = kb_strndup(at->p->arena, y->text + 1, n - 2);
+	if (kb_str_starts(inside, "vault://"))
+		y->text = from_vault(at, inside + strlen("vault://"));
+	else if (kb_str_starts(inside, "env://")) {
+		struct kb_slice name = kb_slice_of(inside + strlen("env://"));
+		const char *value = value_of(at, name);
+
+		y->text = value ? value : place_holder(name);
+	} else
+		return false;
+	y->text = kb_strdup(at->p->arena, y->text);
+	return true;
+}
+
+/* ---- the tree ------------------------------------------------------------ */
 
 static void
 replace(struct place *at, struct kb_yaml *y)
@@ -130,17 +366,26 @@ replace(struct place *at, struct kb_yaml *y)
 	const char *rest = y->text, *open;
 	struct kb_buf out;
 
-	if (strstr(y->text, "${") == NULL)
+	if (replace_whole(at, y) || strstr(y->text, "${") == NULL)
 		return;
 	kb_buf_init(&out, VALUE_MAX);
 	while ((open = strstr(rest, "${")) != NULL) {
-		const char *close = strchr(open, '}');
+		bool deck = open[2] == '{';
+		const char *close = strstr(open, deck ? "}}" : "}");
 
 		kb_buf_add(&out, rest, (size_t)(open - rest));
 		if (close == NULL) {
 			problem(at->p, y->line, "\"${\" without a \"}\"");
 			rest = open + strlen(open);
 			break;
+		}
+		if (deck) {
+			put_deck(at,
+			    (struct kb_slice) {
+				open + 3, (size_t)(close - open) - 3 },
+			    &out);
+			rest = close + 2;
+			continue;
 		}
 		put_value(at,
 		    (struct kb_slice) { open + 2, (size_t)(close - open) - 2 },
@@ -155,24 +400,26 @@ replace(struct place *at, struct kb_yaml *y)
 }
 
 static void
-walk(struct problems *p, struct kb_yaml *y, struct substitution *s,
-    unsigned depth)
+walk(struct place *at, struct kb_yaml *y, unsigned depth)
 {
-	struct place at = { .p = p, .s = s, .y = y };
-
 	if (depth > DEPTH_MAX)
 		return;
+	at->y = y;
 	if (y->kind == KB_YAML_SCALAR) {
-		replace(&at, y);
+		replace(at, y);
 		return;
 	}
 	for (struct kb_yaml *child = y->first; child != NULL;
 	     child = child->next)
-		walk(p, child, s, depth + 1);
+		walk(at, child, depth + 1);
 }
 
 void
 substitute(struct problems *p, struct kb_yaml *y, struct substitution *s)
 {
-	walk(p, y, s, 0);
+	struct place at = { .p = p, .s = s };
+
+	if (y->kind == KB_YAML_MAPPING)
+		at.vaults = kb_yaml_get(y, "vaults");
+	walk(&at, y, 0);
 }

@@ -47,7 +47,10 @@ struct substitution {
 	struct strs names; /* all names that occur, for check */
 };
 
-/* Replaces ${NAME} and ${NAME:-default} in every scalar below `y`. */
+/* decK's quotes inside of ${{…}} would end a YAML text: back ticks instead. */
+void deck_quotes(char *text);
+/* Replaces ${NAME}, ${NAME:-default} and the like (config_subst.c) in every
+ * scalar below `y`. */
 void substitute(struct problems *p, struct kb_yaml *y, struct substitution *s);
 
 /* ---- router -------------------------------------------------------------- */

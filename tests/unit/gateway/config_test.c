@@ -273,6 +273,81 @@ unset_variables_may_be_allowed_for_checking(void **state)
 }
 
 static void
+deck_and_vault_references_are_put_in(void **state)
+{
+	char port[] = "DECK_PORT=9001", name[] = "DECK_NAME=n",
+	     secret[] = "MY_SECRET={\"user\":\"joe\"}", pre[] = "KONG_X=pre",
+	     plain[] = "Plain=p";
+	char *env[] = { port, name, secret, pre, plain, NULL };
+	struct loaded l;
+	const struct strs *tags;
+
+	(void)state;
+	load_with(&l,
+	    HEAD "vaults:\n- {name: env, prefix: mine, config: {prefix: "
+		 "KONG_}}\nservices:\n- name: s\n  host: h\n"
+		 "  port: ${{ env \"DECK_PORT\" | toInt }}\n"
+		 "  tags:\n  - \"${{ env \"DECK_NAME\" }}-x\"\n"
+		 "  - '{vault://env/my-secret/user}'\n"
+		 "  - '{vault://mine/x}'\n  - '{env://Plain}'\n"
+		 "  - '{other://y}'\n",
+	    env);
+	assert_says(&l, "a tag is text without");
+	tags = &l.s->services[0]->tags;
+	assert_int_equal(l.s->services[0]->port, 9001);
+	assert_string_equal(tags->v[0], "n-x");
+	assert_string_equal(tags->v[1], "joe");
+	assert_string_equal(tags->v[2], "pre");
+	assert_string_equal(tags->v[3], "p");
+	assert_string_equal(tags->v[4], "{other://y}");
+	assert_int_equal(l.sub.names.n, 5);
+	done(&l);
+	load_with(&l,
+	    HEAD "services:\n- name: s\n  host: ${{ env \"HOST\" }}\n"
+		 "  port: ${{ env \"DECK_NAME\" | toInt }}\n"
+		 "  path: ${{ env DECK_NAME }}\n"
+		 "  retries: '{vault://aws/x}'\n",
+	    env);
+	assert_says(&l, "kong.yml:4: environment variable HOST is not set");
+	assert_says(&l, "kong.yml:4: environment variable HOST: decK's names");
+	assert_says(&l,
+	    "kong.yml:5: environment variable DECK_NAME does not "
+	    "fit toInt");
+	assert_says(&l, "kong.yml:7: there is no vault \"aws\"");
+	done(&l);
+}
+
+static void
+anchors_and_merges_are_resolved(void **state)
+{
+	struct loaded l;
+
+	(void)state;
+	load(&l,
+	    HEAD "services:\n- &one\n  name: a\n  host: h\n  retries: 2\n"
+		 "- <<: *one\n  name: b\n");
+	assert_string_equal(kb_buf_str(&l.text), "");
+	assert_int_equal(l.s->n_services, 2);
+	assert_int_equal(l.s->services[1]->retries, 2);
+	done(&l);
+	refused_with(HEAD "---\n" HEAD, "only one document is allowed");
+}
+
+static void
+files_before_3_0_have_unmarked_regexes(void **state)
+{
+	struct loaded l;
+
+	(void)state;
+	load(&l,
+	    "_format_version: \"2.1\"\nservices:\n- name: s\n  host: h\n"
+	    "  routes:\n  - {name: r, paths: [\"/a/\\\\d+\", /plain]}\n");
+	assert_string_equal(l.s->routes[0]->paths.v[0], "~/a/\\d+");
+	assert_string_equal(l.s->routes[0]->paths.v[1], "/plain");
+	done(&l);
+}
+
+static void
 the_most_specific_plugin_configuration_wins(void **state)
 {
 	struct loaded l;
@@ -472,6 +547,9 @@ main(void)
 		cmocka_unit_test(
 		    all_missing_variables_are_listed_with_their_lines),
 		cmocka_unit_test(unset_variables_may_be_allowed_for_checking),
+		cmocka_unit_test(deck_and_vault_references_are_put_in),
+		cmocka_unit_test(anchors_and_merges_are_resolved),
+		cmocka_unit_test(files_before_3_0_have_unmarked_regexes),
 		cmocka_unit_test(the_most_specific_plugin_configuration_wins),
 		cmocka_unit_test(
 		    a_disabled_plugin_does_not_shadow_and_a_disabled_service_has_no_routes),
