@@ -63,7 +63,8 @@ static const struct field service_fields[] = {
 struct route_reading {
 	struct route route;
 	int path_handling;
-	int64_t regex_priority, https_redirect_status_code;
+	int64_t https_redirect_status_code;
+	const struct kb_yaml *headers;
 };
 
 static const char *const path_handlings[] = { "v0", "v1", NULL };
@@ -88,17 +89,17 @@ static const struct field route_fields[] = {
 	CONF_SKIP("plugins"),
 	CONF_ENUM(
 	    struct route_reading, path_handling, .choices = path_handlings),
-	CONF_INT(struct route_reading, regex_priority, .min = 0),
-	CONF_INT(struct route_reading, https_redirect_status_code, .min = 426,
+	IN_ROUTE(FIELD_INT, regex_priority, int64_t, .max = UINT32_MAX),
+	CONF_INT(struct route_reading, https_redirect_status_code, .min = 301,
 	    .max = 426),
+	CONF_NODE(struct route_reading, headers),
+	IN_ROUTE(FIELD_STRS, snis, struct strs),
 	CONF_NOTE("request_buffering", "bodies are always streamed"),
 	CONF_NOTE("response_buffering", "bodies are always streamed"),
-	CONF_LATER("headers", "routes match by path, host and method"),
-	CONF_LATER("snis", "routes match by path, host and method"),
 	CONF_LATER("sources", "stream routes"),
 	CONF_LATER("destinations", "stream routes"),
-	CONF_LATER("expression", "routes match by path, host and method"),
-	CONF_LATER("priority", "routes match by path, host and method"),
+	CONF_LATER("expression", "routes match by their fields"),
+	CONF_LATER("priority", "routes match by their fields"),
 	CONF_END,
 };
 
@@ -299,18 +300,21 @@ read_use(struct loading *l, struct entity *e)
 static void *
 read_route(struct loading *l, struct entity *e)
 {
-	struct route_reading r = { .route.strip_path = true };
+	struct route_reading r = { .route.strip_path = true,
+		.https_redirect_status_code = 426 };
 	struct route *route = kb_new(l->a, struct route);
 
 	fields_read(l->p, e->y, route_fields, &r, "route");
 	*route = r.route;
 	route->line = e->line;
 	route->id = e->id;
+	route->redirect_status = r.https_redirect_status_code;
 	route->service = made(l, e, "service");
 	if (route->name == NULL)
 		route->name = kb_sprintf(l->a, "%s-route-%zu",
 		    route->service ? route->service->name : "no-service",
 		    l->s->n_routes + 1);
+	route_compile(l->p, r.headers, route);
 	return route;
 }
 

@@ -22,6 +22,7 @@ struct linking {
 	struct snapshot *s;
 	bool *by_consumer; /* of each plugin: some consumer has his own */
 	size_t n_plugins;
+	struct service *nobody;
 };
 
 /* ---- looking up by name ---------------------------------------------------
@@ -237,124 +238,6 @@ link_upstreams(struct linking *l)
 			    "0",
 			    u->name);
 	}
-}
-
-/* ---- routes ---------------------------------------------------------------
- */
-
-static const struct {
-	const char *name;
-	unsigned bits;
-} route_protocols[] = {
-	{ "http", PROTO_HTTP },
-	{ "https", PROTO_HTTPS },
-	{ "ws", PROTO_WS | PROTO_HTTP },
-	{ "wss", PROTO_WS | PROTO_HTTPS },
-};
-
-static void
-link_protocols(struct linking *l, struct route *r)
-{
-	if (r->protocols.n == 0)
-		r->proto = PROTO_HTTP | PROTO_HTTPS;
-	for (size_t i = 0; i < r->protocols.n; i++) {
-		unsigned bits = 0;
-
-		for (size_t j = 0; j < KB_COUNT(route_protocols); j++)
-			if (kb_str_eq(
-				r->protocols.v[i], route_protocols[j].name))
-				bits = route_protocols[j].bits;
-		if (bits == 0)
-			problem(l->p, r->line,
-			    "route %s: protocol \"%s\" is not one of: http, "
-			    "https, ws, wss",
-			    r->name, r->protocols.v[i]);
-		r->proto |= bits;
-	}
-	r->websocket = (r->proto & PROTO_WS) != 0;
-	for (size_t i = 0; i < r->tags.n; i++)
-		r->websocket |= kb_str_eq(r->tags.v[i], "websocket");
-	if (r->service != NULL &&
-	    (r->service->protocol == SERVICE_WS ||
-		r->service->protocol == SERVICE_WSS))
-		r->websocket = true;
-	r->proto &= PROTO_HTTP | PROTO_HTTPS;
-}
-
-static void
-link_methods(struct linking *l, struct route *r)
-{
-	for (size_t i = 0; i < r->methods.n; i++) {
-		const char *name = r->methods.v[i];
-		enum kb_method m = kb_method_of(name, strlen(name));
-
-		if (m == KB_M_NONE || m == KB_M_OTHER || m == KB_M_TRACE ||
-		    m == KB_M_CONNECT)
-			problem(l->p, r->line,
-			    "route %s: method \"%s\" is not one of: GET, HEAD, "
-			    "POST, PUT, PATCH, DELETE, OPTIONS",
-			    r->name, name);
-		else
-			r->method_mask |= 1U << m;
-	}
-}
-
-bool
-config_host_is_fine(const char *host)
-{
-	struct kb_slice rest = kb_slice_of(host);
-
-	if (kb_str_starts(host, "*."))
-		rest = kb_slice_of(host + 2);
-	else if (kb_str_ends(host, ".*"))
-		rest.len -= 2;
-	if (rest.len == 0 || strchr(host, ':') != NULL)
-		return false;
-	for (size_t i = 0; i < rest.len; i++)
-		if (rest.ptr[i] == '*' ||
-		    (rest.ptr[i] >= 'A' && rest.ptr[i] <= 'Z'))
-			return false;
-	return kb_http_host_ok(rest);
-}
-
-static void
-check_places(struct linking *l, struct route *r)
-{
-	for (size_t i = 0; i < r->hosts.n; i++)
-		if (!config_host_is_fine(r->hosts.v[i]))
-			problem(l->p, r->line,
-			    "route %s: host \"%s\" must be a lower-case name, "
-			    "*.name or name.*, without a port",
-			    r->name, r->hosts.v[i]);
-	for (size_t i = 0; i < r->paths.n; i++) {
-		const char *path = r->paths.v[i];
-		const char *wrong = router_path_problem(l->a, path);
-
-		if (path[0] == '~')
-			problem(l->p, r->line,
-			    "route %s: regular expression paths are not "
-			    "implemented: %s",
-			    r->name, path);
-		else if (wrong[0])
-			problem(l->p, r->line, "route %s: path \"%s\" %s",
-			    r->name, path, wrong);
-		else if (path_is_denied(kb_slice_of(path)))
-			notice(l->p, r->line,
-			    "route %s: \"%s\" is never reachable from outside",
-			    r->name, path);
-	}
-	if (r->paths.n + r->hosts.n + r->methods.n == 0)
-		problem(l->p, r->line,
-		    "route %s: paths, hosts or methods are required", r->name);
-}
-
-static void
-link_route(struct linking *l, struct route *r)
-{
-	link_protocols(l, r);
-	link_methods(l, r);
-	check_places(l, r);
-	r->body_limit = 1 << 20;
 }
 
 /* ---- plugins --------------------------------------------------------------
@@ -602,10 +485,34 @@ make_chain(const struct linking *l, const struct route *r)
 	return chain;
 }
 
+/* Routes without a service have this one: it has no host, and answers 503. */
+static struct service *
+nobody(struct linking *l)
+{
+	struct service *s = kb_new(l->a, struct service);
+	struct upstream *u = kb_new(l->a, struct upstream);
+
+	u->name = "";
+	*s = (struct service) {
+		.name = "",
+		.id = "",
+		.path = "",
+		.enabled = true,
+		.callee = "",
+		.display_name = "",
+		.host_value = "",
+		.callee_index = NO_CALLEE,
+		.upstream = u,
+	};
+	return s;
+}
+
 static void
 finish_route(struct linking *l, struct route *r)
 {
 	r->chain = make_chain(l, r);
+	if (r->service == NULL)
+		r->service = l->nobody;
 	for (size_t i = 0; i < r->chain.n; i++) {
 		const struct plugin_use *use = r->chain.v[i];
 
@@ -643,9 +550,10 @@ config_link(struct problems *p, struct snapshot *s)
 		link_service(&l, s->services[i]);
 	link_upstreams(&l);
 	for (size_t i = 0; i < s->n_routes; i++)
-		link_route(&l, s->routes[i]);
+		route_link(p, s->routes[i]);
 	link_uses(&l);
 	find_consumer_plugins(&l);
+	l.nobody = nobody(&l);
 	for (size_t i = 0; i < s->n_routes; i++)
 		finish_route(&l, s->routes[i]);
 	s->global = make_chain(&l, NULL);
@@ -656,7 +564,8 @@ config_link(struct problems *p, struct snapshot *s)
 	if (s->n_services)
 		qsort(
 		    s->services, s->n_services, sizeof(*s->services), by_name);
-	s->router = router_new(l.a, s->routes, s->n_routes);
+	s->router = router_new(
+	    l.a, s->routes, s->n_routes, p->defaults.kong_router);
 }
 
 const struct service *

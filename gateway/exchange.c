@@ -296,6 +296,36 @@ forwardable(enum kb_method m)
 	    m != KB_M_CONNECT;
 }
 
+/* What the groups of the route's path matched, by number and by name. */
+static void
+keep_captures(struct exchange *x, const struct kb_regex *regex)
+{
+	static const char numbers[] = "0123456789101112131415161718192021222324"
+				      "25262728293031";
+	size_t n = kb_regex_groups(regex);
+	struct kb_slice groups[KB_REGEX_GROUPS];
+	struct line *v;
+
+	if (n == 0 || !kb_regex_match(regex, kb_ex_path(x->ex), groups))
+		return;
+	v = kb_new_array(exchange_arena(x), 2 * n, struct line);
+	x->captures = v;
+	for (size_t i = 1; i <= n; i++) {
+		const char *name = kb_regex_name(regex, i);
+
+		v[x->n_captures++] = (struct line) {
+			.name = { numbers + (i < 10 ? i : 2 * i - 10),
+			    i < 10 ? 1 : 2 },
+			.value = groups[i],
+		};
+		if (name != NULL)
+			v[x->n_captures++] = (struct line) {
+				.name = kb_slice_of(name),
+				.value = groups[i],
+			};
+	}
+}
+
 static bool
 use_route(struct exchange *x, const struct router_match *m)
 {
@@ -304,6 +334,8 @@ use_route(struct exchange *x, const struct router_match *m)
 	x->route = m->route;
 	x->prefix = m->prefix;
 	x->chain = m->route->chain;
+	if (m->regex != NULL)
+		keep_captures(x, m->regex);
 	return true;
 }
 
@@ -325,11 +357,27 @@ leads_inside(struct exchange *x)
 }
 
 static void
+redirect_to_https(struct exchange *x, int status)
+{
+	struct kb_slice host = kb_ex_host(x->ex), path = exchange_path(x);
+	struct kb_slice query = exchange_query(x);
+
+	exchange_add_response(x, "Location",
+	    kb_sprintf(exchange_arena(x), "https://%.*s%.*s%s%.*s",
+		(int)host.len, host.ptr, (int)path.len, path.ptr,
+		query.ptr ? "?" : "", (int)query.len,
+		query.ptr ? query.ptr : ""));
+	exchange_answer(x, status, NULL, "", 0);
+}
+
+static void
 no_route(struct exchange *x, const struct router_match *m)
 {
-	if (m->https_only) {
+	if (m->https_only && m->https_only->redirect_status == 426) {
 		exchange_add_response(x, "Upgrade", "TLS/1.2, HTTP/1.1");
 		exchange_fail(x, KB_UPGRADE_REQUIRED, "Please use HTTPS");
+	} else if (m->https_only) {
+		redirect_to_https(x, (int)m->https_only->redirect_status);
 	} else if (m->allow) {
 		exchange_add_response(
 		    x, "Allow", method_list(exchange_arena(x), m->allow));
@@ -382,8 +430,13 @@ find_route(struct exchange *x)
 		.host = kb_ex_host(x->ex),
 		.method = preflight_method(x),
 		.proto = PROTO_HTTP,
+		.head = exchange_head(x),
+		.bytes = exchange_bytes(x),
 	};
+	const struct kb_tls *tls = kb_ex_tls(x->ex);
 
+	if (tls != NULL && kb_tls_name(tls) != NULL)
+		q.sni = kb_slice_of(kb_tls_name(tls));
 	if (forwarded_https(x))
 		q.proto = PROTO_HTTPS;
 	if (answers_health(x, q.path))
@@ -455,7 +508,10 @@ access_phase(struct exchange *x)
 static enum verdict
 ask_upstream(struct exchange *x)
 {
-	if (!x->asked) {
+	if (!x->asked && x->route->service->host == NULL)
+		exchange_fail(
+		    x, KB_UNAVAILABLE, "no Service found with those values");
+	else if (!x->asked) {
 		x->asked = true;
 		upstream_start(x);
 	}

@@ -49,6 +49,7 @@ gateway_defaults_of(const struct gateway *g)
 		.upstream_cert = g->config->upstream_cert,
 		.upstream_key = g->config->upstream_key,
 		.upstream_tls = g->config->upstream_tls,
+		.kong_router = g->config->router == 1,
 	};
 }
 

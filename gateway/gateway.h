@@ -17,6 +17,7 @@
 #include <kombi/http1.h>
 #include <kombi/identity.h>
 #include <kombi/jwt.h>
+#include <kombi/regex.h>
 #include <kombi/secret.h>
 #include <kombi/yaml.h>
 
@@ -57,6 +58,7 @@ struct gateway_defaults {
 	/* files; NULL: the system's authorities, no certificate of ours */
 	const char *upstream_ca, *upstream_cert, *upstream_key;
 	bool upstream_tls; /* our own services are spoken to by TLS */
+	bool kong_router;  /* paths are matched as Kong does */
 };
 const struct gateway_defaults *problems_defaults(const struct problems *p);
 
@@ -216,16 +218,30 @@ struct chain {
 	size_t n;
 };
 
+/* A header that a request must have, with one of the values. */
+struct header_rule {
+	const char *name;
+	struct strs values;
+	const struct kb_regex *const *regexes; /* of each value, or NULL */
+};
+
 struct route {
 	const char *name; /* made up from the service when the file has none */
 	const char *id;
-	struct strs paths, methods, hosts, protocols, tags;
+	struct strs paths, methods, hosts, protocols, tags, snis;
+	const struct kb_regex *const *regexes; /* of each path, or NULL */
+	struct {
+		const struct header_rule *v;
+		size_t n;
+	} headers;
+	int64_t regex_priority;
+	int64_t redirect_status; /* of http where only https is served */
 	bool strip_path, preserve_host;
-	struct service *service;
-	unsigned proto;       /* PROTO_* bits */
-	unsigned method_mask; /* 1 << enum kb_method; 0: all */
-	bool websocket;       /* upgrades pass */
-	bool authenticated;   /* has jwt: Authorization is not forwarded */
+	struct service *service; /* without host: plugins answer, or 503 */
+	unsigned proto;          /* PROTO_* bits */
+	unsigned method_mask;    /* 1 << enum kb_method; 0: all */
+	bool websocket;          /* upgrades pass */
+	bool authenticated;      /* has jwt: Authorization is not forwarded */
 	bool sessions;  /* openid-connect looks for who sends no bearer token */
 	bool cors;      /* upstream's own CORS headers are dropped */
 	bool limited;   /* likewise its headers of rate limits */

@@ -62,17 +62,24 @@ struct router_query {
 	struct kb_slice host; /* lower case, no port */
 	enum kb_method method;
 	unsigned proto; /* PROTO_* of the request */
+	/* For routes with headers; NULL: they do not match. */
+	const struct kb_http1_head *head;
+	const char *bytes;
+	struct kb_slice sni; /* name asked for by TLS */
 };
 
 struct router_match {
-	const struct route *route; /* NULL: none */
-	size_t prefix;             /* matched length of the path */
-	unsigned allow;            /* methods that would match: 405 */
-	bool https_only;           /* a route would match over https: 426 */
+	const struct route *route;    /* NULL: none */
+	size_t prefix;                /* matched length of the path */
+	const struct kb_regex *regex; /* which matched it; NULL: a prefix */
+	unsigned allow;               /* methods that would match: 405 */
+	/* The first route that would match over https: 426, or a redirect. */
+	const struct route *https_only;
 };
 
-struct router *
-router_new(struct kb_arena *a, struct route *const *routes, size_t n);
+/* `kong`: raw prefixes and Kong's priorities instead of whole segments. */
+struct router *router_new(
+    struct kb_arena *a, struct route *const *routes, size_t n, bool kong);
 void router_find(const struct router *r, const struct router_query *q,
     struct router_match *out);
 /* "" when the path may stand in a configuration, else what it should be. */
@@ -136,6 +143,11 @@ config_load_file(struct problems *p, const char *file, struct substitution *s);
 const struct plugin_use *
 use_of_consumer(const struct snapshot *s, const struct plugin *plugin,
     const struct route *r, const struct consumer *c);
+/* config_route.c: its expressions, and the headers that it asks for. */
+void route_compile(
+    struct problems *p, const struct kb_yaml *headers, struct route *r);
+/* Protocols, methods, places: checked, and made what the router needs. */
+void route_link(struct problems *p, struct route *r);
 /* A name, or one with a "*" label at its left or right end. */
 bool config_host_is_fine(const char *host);
 /* config_upstream.c: an upstream; NULL: it has no name. Then its targets. */
@@ -235,6 +247,7 @@ struct gateway_config {
 	const char *tls_listen, *tls_cert, *tls_key, *tls_client_ca;
 	int tls_clients; /* enum kb_tls_clients */
 	const char *server_name;
+	int router; /* 0: whole segments, 1: as Kong */
 	int64_t retry_percent;
 	const char *upstream_ca, *upstream_cert, *upstream_key;
 	bool upstream_tls;

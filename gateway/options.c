@@ -18,6 +18,7 @@ check_network(const char *value)
 
 static const char *const tls_clients[] = { "any", "optional", "required",
 	NULL };
+static const char *const routers[] = { "segments", "kong", NULL };
 
 static const struct kb_option options[] = {
 	KB_OPTION_STR(struct gateway_config, config_file,
@@ -52,6 +53,9 @@ static const struct kb_option options[] = {
 	KB_OPTION_LIST(struct gateway_config, trusted, "KOMBI_TRUSTED_PROXIES",
 	    .check = check_network,
 	    .help = "proxies whose X-Forwarded-* is believed"),
+	KB_OPTION_ENUM(struct gateway_config, router, "KOMBI_ROUTER",
+	    .fallback = "segments", .choices = routers,
+	    .help = "how paths match: whole segments, or Kong's raw prefixes"),
 	KB_OPTION_INT(struct gateway_config, retry_percent,
 	    "KOMBI_RETRY_PERCENT", .fallback = "10", .min = 0, .max = 100,
 	    .help = "retries, at most so many per 100 requests"),

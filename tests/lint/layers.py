@@ -12,6 +12,7 @@ HOMES = {
     r"mbedtls/": r"libkombi/src/(crypto|tls)\w*\.[ch]$",
     r"(cjson/)?cJSON\.h": r"libkombi/src/json\w*\.[ch]$",
     r"yaml\.h": r"libkombi/src/yaml\.c$",
+    r"pcre2\.h": r"libkombi/src/regex\.c$",
     r"archive(_entry)?\.h": r"libkombi/src/archive\.c$",
     r"hiredis/|async\.h": r"(libkombi/src/redis\w*\.[ch]|gateway/\w*redis\w*\.[ch])$",
     r"event2/": r"(libkombi/src/.*\.[ch]|gateway/.*\.[ch]|tests/.*\.[ch])$",

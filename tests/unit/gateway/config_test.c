@@ -148,9 +148,18 @@ what_kong_knows_and_we_do_not_is_refused_by_name(void **state)
 	refused_with(HEAD "consumers:\n- username: a\n  "
 			  "oauth2_credentials: []\n",
 	    "kong.yml:4: consumer: oauth2_credentials is not implemented");
-	refused_with(SERVICE "  routes:\n  - paths: [\"~/a/[0-9]+\"]\n",
-	    "kong.yml:6: route stack-route-1: regular expression paths are "
-	    "not implemented");
+	refused_with(SERVICE "  routes:\n  - paths: [\"~/a/([0-9]+\"]\n",
+	    "kong.yml:6: route stack-route-1: \"/a/([0-9]+\" is not a "
+	    "regular expression");
+	refused_with(SERVICE "  routes:\n  - {paths: [/a], sources: []}\n",
+	    "kong.yml:6: route: sources is not implemented");
+	refused_with(SERVICE
+	    "  routes:\n  - {paths: [/a], headers: {host: [x]}}\n",
+	    "kong.yml:6: route stack-route-1: headers: \"host\" cannot be "
+	    "asked for, use hosts");
+	refused_with(SERVICE
+	    "  routes:\n  - {paths: [/a], https_redirect_status_code: 303}\n",
+	    "https_redirect_status_code is not one of");
 	refused_with(HEAD "plugins:\n- name: oauth2\n",
 	    "kong.yml:3: plugin \"oauth2\" is not supported; there are: "
 	    "correlation-id, ");
