@@ -101,49 +101,70 @@ kb_base64(struct kb_arena *a, const void *data, size_t n)
 	return out;
 }
 
-static int
-value64(char c, char c62, char c63)
+/* Values of the 62 common digits plus one, 0 for all other bytes. */
+/* clang-format off */
+#define DIGITS64 \
+	['A'] = 1, ['B'] = 2, ['C'] = 3, ['D'] = 4, ['E'] = 5, ['F'] = 6, \
+	['G'] = 7, ['H'] = 8, ['I'] = 9, ['J'] = 10, ['K'] = 11, ['L'] = 12, \
+	['M'] = 13, ['N'] = 14, ['O'] = 15, ['P'] = 16, ['Q'] = 17, \
+	['R'] = 18, ['S'] = 19, ['T'] = 20, ['U'] = 21, ['V'] = 22, \
+	['W'] = 23, ['X'] = 24, ['Y'] = 25, ['Z'] = 26, ['a'] = 27, \
+	['b'] = 28, ['c'] = 29, ['d'] = 30, ['e'] = 31, ['f'] = 32, \
+	['g'] = 33, ['h'] = 34, ['i'] = 35, ['j'] = 36, ['k'] = 37, \
+	['l'] = 38, ['m'] = 39, ['n'] = 40, ['o'] = 41, ['p'] = 42, \
+	['q'] = 43, ['r'] = 44, ['s'] = 45, ['t'] = 46, ['u'] = 47, \
+	['v'] = 48, ['w'] = 49, ['x'] = 50, ['y'] = 51, ['z'] = 52, \
+	['0'] = 53, ['1'] = 54, ['2'] = 55, ['3'] = 56, ['4'] = 57, \
+	['5'] = 58, ['6'] = 59, ['7'] = 60, ['8'] = 61, ['9'] = 62
+/* clang-format on */
+static const uint8_t url_values[256] = { DIGITS64, ['-'] = 63, ['_'] = 64 };
+static const uint8_t std_values[256] = { DIGITS64, ['+'] = 63, ['/'] = 64 };
+
+/* Four digits to three bytes; false if one is none. */
+static inline bool
+quartet(const unsigned char *s, const uint8_t *values, unsigned char *out)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == c62 ? 62 : c == c63 ? 63 : -1;
+	unsigned a = values[s[0]], b = values[s[1]], c = values[s[2]],
+		 d = values[s[3]];
+	uint32_t bits = (a - 1) << 18 | (b - 1) << 12 | (c - 1) << 6 | (d - 1);
+
+	out[0] = (unsigned char)(bits >> 16);
+	out[1] = (unsigned char)(bits >> 8 & 0xff);
+	out[2] = (unsigned char)(bits & 0xff);
+	return a && b && c && d;
 }
 
 static long
-decode64(const char *s, size_t len, const char *last_two, unsigned char *out)
+decode64(
+    const char *text, size_t len, const uint8_t *values, unsigned char *out)
 {
-	unsigned bits = 0;
-	size_t i, n = 0;
-	int have = 0;
+	const unsigned char *s = (const unsigned char *)text;
+	unsigned char last[4], bytes[3];
+	size_t n = 0, left = len % 4;
 
-	if (len % 4 == 1)
+	if (left == 1)
 		return -1;
-	for (i = 0; i < len; i++) {
-		int v = value64(s[i], last_two[0], last_two[1]);
-
-		if (v < 0)
+	for (size_t i = 0; i + 4 <= len; i += 4, n += 3)
+		if (!quartet(s + i, values, out + n))
 			return -1;
-		bits = (bits << 6 | (unsigned)v) & 0xffff;
-		have += 6;
-		if (have >= 8) {
-			have -= 8;
-			out[n++] = (unsigned char)(bits >> have & 0xff);
-		}
-	}
-	/* Two spellings of the same bytes would be two tokens of one. */
-	if (bits & ((1U << have) - 1))
+	if (left == 0)
+		return (long)n;
+	/* The digit of six zero bits stands for those that are not there. */
+	memset(last, 'A', sizeof(last));
+	memcpy(last, s + len - left, left);
+	if (!quartet(last, values, bytes))
 		return -1;
-	return (long)n;
+	/* Two spellings of the same bytes would be two tokens of one. */
+	if (bytes[left - 1] != 0)
+		return -1;
+	memcpy(out + n, bytes, left - 1);
+	return (long)(n + left - 1);
 }
 
 long
 kb_base64url_decode(const char *s, size_t len, void *out)
 {
-	return decode64(s, len, "-_", out);
+	return decode64(s, len, url_values, out);
 }
 
 long
@@ -155,7 +176,7 @@ kb_base64_decode(const char *s, size_t len, void *out)
 		return -1;
 	while (pad < 2 && pad < len && s[len - 1 - pad] == '=')
 		pad++;
-	return decode64(s, len - pad, "+/", out);
+	return decode64(s, len - pad, std_values, out);
 }
 
 static bool

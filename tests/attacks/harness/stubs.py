@@ -38,9 +38,9 @@ class Recorded:
 
     @property
     def is_gateways_own(self):
-        """Health checks and the question for an organisation's tenant."""
-        return (self.path == "/health" and not self.all("X-Request-ID")) or \
-            self.path.startswith("/api/internal/tenants/by-org/")
+        """Health checks and the questions for tenants: a client's request has an id."""
+        asked = ("/health", "/api/internal/tenants/", "/api/internal/users/", "/api/internal/tenant-changes")
+        return self.path.startswith(asked) and not self.all("X-Request-ID")
 
 
 class Listener:
