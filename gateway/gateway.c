@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@ enum {
 	DRAIN_LOOK_MS = 20,
 	START_DNS_MS = 1000,
 	ADOPT_DNS_MS = 200,
+	LOAD_NICE = 10,
 	KEYS_LOOK_MS = 5,
 	/* How long connections without a request are spared: little at the
 	 * end; at an upgrade long, since nobody waits for us. */
@@ -112,6 +114,46 @@ activate(struct gateway *g, struct snapshot *s)
 	    common->mode == KB_MODE_SELF_HOSTED);
 }
 
+/* Ours until nobody else uses it. */
+static void
+hold(struct gateway *g, struct snapshot *s)
+{
+	s->load = verifiers_load();
+	s->next_held = g->held;
+	g->held = snapshot_ref(s);
+}
+
+/* Lets go what only we still hold, and what was there for its sake. */
+static void
+reap_snapshots(struct gateway *g)
+{
+	struct snapshot **at = &g->held;
+	unsigned oldest = g->snapshot->load;
+
+	while (*at != NULL) {
+		struct snapshot *s = *at;
+
+		if (atomic_load(&s->refs) > 1) {
+			oldest = s->load < oldest ? s->load : oldest;
+			at = &s->next_held;
+			continue;
+		}
+		*at = s->next_held;
+		snapshot_unref(s);
+	}
+	verifiers_sweep(oldest, g->snapshot->load);
+}
+
+size_t
+gateway_snapshots_held(const struct gateway *g)
+{
+	size_t n = 0;
+
+	for (const struct snapshot *s = g->held; s; s = s->next_held)
+		n++;
+	return n;
+}
+
 void
 gateway_adopt(struct gateway *g, struct snapshot *s)
 {
@@ -119,19 +161,56 @@ gateway_adopt(struct gateway *g, struct snapshot *s)
 	/* Names that are new are known when the first request comes, as a
 	 * rule; slow ones are not waited for. */
 	resolver_wait(g->resolver, ADOPT_DNS_MS);
+	hold(g, s);
 	loops_publish(g, s);
 	snapshot_unref(g->snapshot);
 	g->snapshot = s;
 	g->loaded_ms = kb_wall_ms();
 }
 
+/* A load that takes turns with the loops when there are too few processors:
+ * they have requests to answer, this can wait. */
+struct quiet_load {
+	const struct gateway *gateway;
+	struct snapshot *snapshot;
+};
+
+static void *
+load_quietly(void *arg)
+{
+	struct quiet_load *q = arg;
+
+	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), LOAD_NICE);
+	q->snapshot = load(q->gateway);
+	return NULL;
+}
+
+static struct snapshot *
+load_beside(const struct gateway *g)
+{
+	struct quiet_load q = { .gateway = g };
+	sigset_t all, before;
+	pthread_t thread;
+	int rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	rc = pthread_create(&thread, NULL, load_quietly, &q);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc != 0)
+		return load(g);
+	pthread_join(thread, NULL);
+	return q.snapshot;
+}
+
 static void
 reload(struct gateway *g)
 {
-	struct snapshot *s = load(g);
+	struct snapshot *s = load_beside(g);
 
 	if (s == NULL || !tls_load(g)) {
 		snapshot_unref(s);
+		reap_snapshots(g);
 		kb_error(NULL, "configuration refused, the old one stays",
 		    KB_S("file", g->config->config_file));
 		return;
@@ -236,6 +315,16 @@ on_reload(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
+on_let_go(evutil_socket_t fd, short what, void *arg)
+{
+	uint64_t count;
+
+	(void)what;
+	(void)!read(fd, &count, sizeof(count));
+	reap_snapshots(arg);
+}
+
+static void
 reap(struct process *p)
 {
 	int status;
@@ -280,6 +369,9 @@ watch_signals(struct process *p)
 		event_add(p->signals[i], NULL);
 	}
 	p->reload = event_new(p->base, -1, 0, on_reload, p);
+	p->let_go = event_new(p->base, p->gateway.reap_fd, EV_READ | EV_PERSIST,
+	    on_let_go, &p->gateway);
+	event_add(p->let_go, NULL);
 	p->drain_delay = evtimer_new(p->base, on_drain_delay, p);
 	p->drain_look = event_new(p->base, -1, EV_PERSIST, look_drained, p);
 }
@@ -409,8 +501,9 @@ serve(struct process *p, struct kb_arena *a)
 static void
 finish(struct process *p)
 {
-	struct event *const others[] = { p->reload, p->drain_delay,
+	struct event *const others[] = { p->reload, p->let_go, p->drain_delay,
 		p->drain_look };
+	struct gateway *g = &p->gateway;
 
 	internal_stop(p->internal);
 	prober_free(p->gateway.prober);
@@ -422,14 +515,17 @@ finish(struct process *p)
 		if (others[i])
 			event_free(others[i]);
 	event_base_free(p->base);
+	reap_snapshots(g);
+	snapshot_unref(g->held);
+	snapshot_unref(g->snapshot);
+	close(g->reap_fd);
 	oidc_clients_stop();
 	verifiers_stop();
 	counters_forget();
 	redis_forget();
-	health_free(p->gateway.health);
-	resolver_free(p->gateway.resolver);
-	snapshot_unref(p->gateway.snapshot);
-	kb_tls_server_unref(p->gateway.tls);
+	health_free(g->health);
+	resolver_free(g->resolver);
+	kb_tls_server_unref(g->tls);
 }
 
 /* Options and file are good: what needs them is made. */
@@ -452,8 +548,12 @@ assemble(struct process *p, struct kb_arena *a)
 	if (p->base == NULL)
 		kb_fatal("cannot make an event loop");
 	g->prober = prober_new(p->base, g->health);
+	g->reap_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (g->reap_fd < 0)
+		kb_fatal("cannot make an eventfd");
 	activate(g, g->snapshot);
 	resolver_wait(g->resolver, START_DNS_MS);
+	hold(g, g->snapshot);
 }
 
 int

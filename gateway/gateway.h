@@ -588,7 +588,9 @@ struct verifier_conf {
 	bool userinfo; /* completes e-mail and name */
 };
 
-/* The same verifier for equal configurations, for ever. NULL when there are
+/* The same verifier for equal configurations, as long as a snapshot that asked
+ * for it is in use: whoever waits with it on another thread holds the local of
+ * its exchange. NULL when there are
  * too many different ones. */
 struct verifier *verifier_get(const struct verifier_conf *conf);
 /* NEXT with the identity set or the exchange failed, or WAIT. */

@@ -95,6 +95,9 @@ bool path_is_denied(struct kb_slice path);
 struct snapshot {
 	struct kb_arena *arena;
 	atomic_uint refs;
+	/* main thread, while it is held there */
+	struct snapshot *next_held;
+	unsigned load;                   /* number of the load that made it */
 	const struct document *document; /* what it was made of */
 	char hash[33];                   /* of all entities */
 	struct service **services;
@@ -329,6 +332,9 @@ struct gateway {
 	struct loop *loops;
 	size_t n_loops;
 	struct snapshot *snapshot; /* main thread's reference */
+	struct snapshot *held;     /* all that are in use somewhere: they end
+				      on the main thread, not on a loop */
+	int reap_fd;               /* a loop has let one go */
 	int64_t loaded_ms;         /* wall time */
 	bool draining;             /* main thread */
 	atomic_bool reloading;
@@ -336,6 +342,7 @@ struct gateway {
 
 /* A snapshot as one loop holds it: counted without atomics. */
 struct local {
+	struct gateway *gateway;
 	struct snapshot *snapshot;
 	unsigned refs;
 	size_t *turns; /* position in the wheel of each upstream */
@@ -373,6 +380,7 @@ struct loop {
 	struct origin_set **origins; /* by index of the seat */
 	size_t n_origins;
 	struct kb_token_cache *tokens[VERIFIERS_MAX];
+	uint64_t token_serials[VERIFIERS_MAX]; /* of whose verifier */
 	struct loop_plugin_slot slots[LOOP_SLOTS];
 	struct redis_client *redis;  /* its clients */
 	int64_t retry_credit;        /* hundredths of a retry */
@@ -587,8 +595,14 @@ void token_unref(struct token_entry *t);
 void token_lines(struct token_entry *t, const struct snapshot *s,
     const struct service *service, enum kb_method method, const char *tenant,
     struct kb_buf *out);
-/* A file is about to be loaded. */
+/* A file is about to be loaded; verifiers_load: the number of that load. */
 void verifiers_begin(void);
+unsigned verifiers_load(void);
+/* It is never freed before the end. */
+void verifier_stay(struct verifier *v);
+/* Frees those that no load from `oldest` to `newest` asked for: the
+ * snapshots of those loads are the ones that are in use. */
+void verifiers_sweep(unsigned oldest, unsigned newest);
 /* It is taken: starts the issuers that it asked for. */
 void verifiers_start(bool allow_private);
 void verifiers_stop(void);
@@ -689,6 +703,8 @@ int gateway_run(
  * reference. It was loaded after verifiers_begin() and has no problems.
  */
 void gateway_adopt(struct gateway *g, struct snapshot *s);
+/* How many configurations are in use: long exchanges keep their own. */
+size_t gateway_snapshots_held(const struct gateway *g);
 /* What stands in for what a plugin's config leaves out. */
 struct gateway_defaults gateway_defaults_of(const struct gateway *g);
 /* Reads the file as it would be served; problems on stderr. */

@@ -113,6 +113,7 @@ status(struct kb_exchange *ex, struct internal *in)
 	kb_w_str(&w, "loaded_at", loaded);
 	kb_w_int(&w, "services", (int64_t)g->snapshot->n_services);
 	kb_w_int(&w, "routes", (int64_t)g->snapshot->n_routes);
+	kb_w_int(&w, "held", (int64_t)gateway_snapshots_held(g));
 	kb_w_object_end(&w);
 	kb_w_str(&w, "configuration_hash", g->snapshot->hash);
 	kb_w_object_end(&w);

@@ -40,17 +40,25 @@ static const char on_fail[] = "X-Frame-Options: DENY\r\n"
  */
 
 static struct local *
-local_new(struct snapshot *s)
+local_new(struct gateway *g, struct snapshot *s)
 {
 	struct local *l = kb_xalloc(sizeof(*l));
 
-	*l = (struct local) { .snapshot = s, .refs = 1 };
+	*l = (struct local) { .gateway = g, .snapshot = s, .refs = 1 };
 	l->turns = calloc(s->n_upstreams + 1, sizeof(*l->turns));
 	l->metrics = calloc(s->n_routes + 1, sizeof(struct route_metrics *));
 	l->consumers = calloc(s->n_consumers + 1, sizeof(struct token_entry *));
 	if (l->turns == NULL || l->metrics == NULL || l->consumers == NULL)
 		abort();
 	return l;
+}
+
+static void
+signal_fd(int fd)
+{
+	uint64_t one = 1;
+
+	(void)!write(fd, &one, sizeof(one));
 }
 
 struct local *
@@ -68,7 +76,10 @@ local_unref(struct local *l)
 	observe_free(l);
 	for (size_t i = 0; i < l->snapshot->n_consumers; i++)
 		token_unref(l->consumers[i]);
+	/* The main thread holds it too: thousands of pages are given back
+	 * there, not here. */
 	snapshot_unref(l->snapshot);
+	signal_fd(l->gateway->reap_fd);
 	free(l->consumers);
 	free(l->turns);
 	free(l->metrics);
@@ -125,7 +136,7 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 		struct local *old = l->local;
 
 		prepare(l, next);
-		l->local = local_new(next);
+		l->local = local_new(l->gateway, next);
 		local_unref(old);
 		balancer_forget_tls(l, next);
 	}
@@ -134,14 +145,6 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	kb_tls_server_unref(tls);
 	if (drain)
 		kb_server_drain(l->server, drain_ms, drained, l);
-}
-
-static void
-wake(struct loop *l)
-{
-	uint64_t one = 1;
-
-	(void)!write(l->wake_fd, &one, sizeof(one));
 }
 
 void
@@ -156,7 +159,7 @@ loops_publish(struct gateway *g, struct snapshot *s)
 		kb_tls_server_unref(l->next_tls);
 		l->next_tls = g->tls ? kb_tls_server_ref(g->tls) : NULL;
 		pthread_mutex_unlock(&l->lock);
-		wake(l);
+		signal_fd(l->wake_fd);
 	}
 }
 
@@ -171,7 +174,7 @@ loops_drain(struct gateway *g, int64_t ms, int64_t idle_ms)
 		l->drain_ms = ms;
 		l->drain_idle_ms = idle_ms;
 		pthread_mutex_unlock(&l->lock);
-		wake(l);
+		signal_fd(l->wake_fd);
 	}
 }
 
@@ -270,7 +273,7 @@ loop_open(struct gateway *g, struct loop *l, const char **why)
 	l->server = kb_server_new(&conf);
 	l->client = kb_client_new(&(struct kb_client_conf) { .base = l->base });
 	l->pool = kb_pool_new(l->base, VERIFY_THREADS, VERIFY_QUEUE);
-	l->local = local_new(snapshot_ref(g->snapshot));
+	l->local = local_new(g, snapshot_ref(g->snapshot));
 	revocations_start(l);
 	prepare(l, g->snapshot);
 	return true;

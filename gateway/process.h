@@ -34,7 +34,7 @@ struct process {
 	struct event_base *base;
 	struct internal *internal;
 	struct event *signals[SIGNALS];
-	struct event *reload, *drain_delay, *drain_look;
+	struct event *reload, *let_go, *drain_delay, *drain_look;
 	struct successor successor;
 	pid_t child; /* the command of captive mode */
 	int status;

@@ -106,6 +106,8 @@ oidc_client_get(const struct oidc_client_conf *conf)
 		c = all.v[all.n++] = client_new(conf);
 	/* Asked for at every load: it stays in use. */
 	c->verifier = verifier_get(&keys);
+	if (c->verifier)
+		verifier_stay(c->verifier); /* as we do */
 	return c->verifier ? c : NULL;
 }
 

@@ -11,16 +11,22 @@
 #include "verify_inside.h"
 
 /*
- * Made while loading, on the main thread; they stay, since a file that is
- * refused or replaced may come back. Only those of the file in force count.
+ * Made while loading, on the main thread; they stay as long as a snapshot
+ * that asked for them is in use. Only those of the file in force count.
  */
 static struct {
-	struct verifier *v[VERIFIERS_MAX];
-	atomic_uint n;
+	/* Covers the table where others than the main thread read it, or it
+	 * changes. */
+	pthread_mutex_t lock;
+	struct verifier *v[VERIFIERS_MAX]; /* NULL: free */
+	uint64_t serial;                   /* of the last one */
 	atomic_bool private; /* issuers may have addresses that are not global
 			      */
 	unsigned load;       /* main thread: number of the present one */
-} all;
+	unsigned closing;    /* issuers that are being stopped */
+	pthread_cond_t closed;
+} all = { .lock = PTHREAD_MUTEX_INITIALIZER,
+	.closed = PTHREAD_COND_INITIALIZER };
 
 /* ---- verifiers ------------------------------------------------------------
  */
@@ -42,7 +48,6 @@ verifier_new(const struct verifier_conf *conf)
 	struct verifier *v = kb_xalloc(sizeof(*v));
 
 	memset(v, 0, sizeof(*v));
-	v->index = all.n;
 	v->issuer = kb_xstrdup(conf->issuer);
 	v->jwks_url = conf->jwks_url ? kb_xstrdup(conf->jwks_url) : NULL;
 	v->max_life_s = conf->max_life_s;
@@ -57,10 +62,10 @@ verifier_new(const struct verifier_conf *conf)
 static struct verifier *
 find(const struct verifier_conf *conf)
 {
-	for (unsigned i = 0; i < all.n; i++) {
+	for (unsigned i = 0; i < VERIFIERS_MAX; i++) {
 		struct verifier *v = all.v[i];
 
-		if (kb_str_eq(v->issuer, conf->issuer) &&
+		if (v != NULL && kb_str_eq(v->issuer, conf->issuer) &&
 		    kb_str_eq(v->jwks_url, conf->jwks_url) &&
 		    v->max_life_s == conf->max_life_s &&
 		    v->leeway_s == conf->leeway_s &&
@@ -71,18 +76,35 @@ find(const struct verifier_conf *conf)
 	return NULL;
 }
 
+static struct verifier *
+add(const struct verifier_conf *conf)
+{
+	struct verifier *v;
+	unsigned i = 0;
+
+	while (i < VERIFIERS_MAX && all.v[i] != NULL)
+		i++;
+	if (i == VERIFIERS_MAX)
+		return NULL;
+	v = verifier_new(conf);
+	v->index = i;
+	v->serial = ++all.serial;
+	v->first_load = all.load;
+	pthread_mutex_lock(&all.lock);
+	all.v[i] = v;
+	pthread_mutex_unlock(&all.lock);
+	return v;
+}
+
 struct verifier *
 verifier_get(const struct verifier_conf *conf)
 {
 	struct verifier *v = find(conf);
 
-	if (v == NULL && all.n == VERIFIERS_MAX)
+	if (v == NULL)
+		v = add(conf);
+	if (v == NULL)
 		return NULL;
-	if (v == NULL) {
-		v = verifier_new(conf);
-		all.v[v->index] = v;
-		atomic_fetch_add(&all.n, 1);
-	}
 	v->load = all.load;
 	/* Asked at every load, so that it stays in use. */
 	if (conf->userinfo)
@@ -102,13 +124,27 @@ verifiers_begin(void)
 	all.load++;
 }
 
-static struct kb_issuer *
+void
+verifier_stay(struct verifier *v)
+{
+	v->stays = true;
+}
+
+unsigned
+verifiers_load(void)
+{
+	return all.load;
+}
+
+static struct verifier *
 issuer_like(const struct verifier *v)
 {
-	for (unsigned i = 0; i < v->index; i++)
-		if (kb_str_eq(all.v[i]->issuer, v->issuer) &&
+	for (unsigned i = 0; i < VERIFIERS_MAX; i++)
+		if (all.v[i] != NULL && all.v[i] != v &&
+		    all.v[i]->keys != NULL &&
+		    kb_str_eq(all.v[i]->issuer, v->issuer) &&
 		    kb_str_eq(all.v[i]->jwks_url, v->jwks_url))
-			return all.v[i]->keys;
+			return all.v[i];
 	return NULL;
 }
 
@@ -122,15 +158,19 @@ void
 verifiers_start(bool allow_private)
 {
 	atomic_store(&all.private, allow_private);
-	for (unsigned i = 0; i < all.n; i++) {
-		struct verifier *v = all.v[i];
+	for (unsigned i = 0; i < VERIFIERS_MAX; i++) {
+		struct verifier *v = all.v[i], *like;
 
+		if (v == NULL)
+			continue;
 		v->used = v->load == all.load;
 		if (!v->used || v->keys != NULL)
 			continue;
-		v->keys = issuer_like(v);
-		if (v->keys != NULL)
+		like = issuer_like(v);
+		if (like != NULL) {
+			v->keys = like->keys;
 			continue;
+		}
 		v->owner = true;
 		v->keys = kb_issuer_start(&(struct kb_issuer_conf) {
 		    .issuer = v->issuer,
@@ -143,42 +183,108 @@ verifiers_start(bool allow_private)
 	}
 }
 
+static void
+verifier_free(struct verifier *v)
+{
+	for (size_t j = 0; v->audience[j] != NULL; j++)
+		free((char *)(uintptr_t)v->audience[j]);
+	free(v->audience);
+	free(v->issuer);
+	free(v->jwks_url);
+	free(v);
+}
+
+/* ---- those that are of no use any more ------------------------------------
+ */
+
+static void *
+close_issuer(void *keys)
+{
+	kb_issuer_stop(keys);
+	pthread_mutex_lock(&all.lock);
+	all.closing--;
+	pthread_cond_signal(&all.closed);
+	pthread_mutex_unlock(&all.lock);
+	return NULL;
+}
+
+/* Stopping waits for a fetch that is under way: not here. */
+static void
+close_beside(struct kb_issuer *keys)
+{
+	pthread_t thread;
+
+	pthread_mutex_lock(&all.lock);
+	all.closing++;
+	pthread_mutex_unlock(&all.lock);
+	if (pthread_create(&thread, NULL, close_issuer, keys) == 0)
+		pthread_detach(thread);
+	else
+		(void)close_issuer(keys);
+}
+
+static void
+remove_verifier(struct verifier *v)
+{
+	struct verifier *heir;
+
+	pthread_mutex_lock(&all.lock);
+	all.v[v->index] = NULL;
+	pthread_mutex_unlock(&all.lock);
+	heir = v->owner ? issuer_like(v) : NULL;
+	if (heir != NULL)
+		heir->owner = true;
+	else if (v->owner)
+		close_beside(v->keys);
+	verifier_free(v);
+}
+
+void
+verifiers_sweep(unsigned oldest, unsigned newest)
+{
+	for (unsigned i = 0; i < VERIFIERS_MAX; i++) {
+		struct verifier *v = all.v[i];
+
+		if (v != NULL && !v->stays &&
+		    (v->load < oldest || v->first_load > newest))
+			remove_verifier(v);
+	}
+}
+
 void
 verifiers_stop(void)
 {
-	for (unsigned i = 0; i < all.n; i++) {
-		struct verifier *v = all.v[i];
+	for (unsigned i = 0; i < VERIFIERS_MAX; i++)
+		if (all.v[i] != NULL)
+			remove_verifier(all.v[i]);
+	pthread_mutex_lock(&all.lock);
+	while (all.closing > 0)
+		pthread_cond_wait(&all.closed, &all.lock);
+	pthread_mutex_unlock(&all.lock);
+}
 
-		if (v->owner)
-			kb_issuer_stop(v->keys);
-		for (size_t j = 0; v->audience[j] != NULL; j++)
-			free((char *)(uintptr_t)v->audience[j]);
-		free(v->audience);
-		free(v->issuer);
-		free(v->jwks_url);
-		free(v);
-	}
-	all.n = 0;
+static bool
+is_ready(const struct verifier *v)
+{
+	struct kb_issuer *issuer = v->keys;
+	struct kb_jwks *keys = issuer ? kb_issuer_keys(issuer) : NULL;
+	bool ready = keys != NULL;
+
+	kb_jwks_unref(keys);
+	return ready;
 }
 
 bool
 verifiers_ready(void)
 {
-	unsigned n = all.n;
+	bool ready = true;
 
-	for (unsigned i = 0; i < n; i++) {
-		struct verifier *v = all.v[i];
-		struct kb_issuer *issuer = v->keys;
-		struct kb_jwks *keys;
-
-		if (!v->used)
-			continue;
-		keys = issuer ? kb_issuer_keys(issuer) : NULL;
-		if (keys == NULL)
-			return false;
-		kb_jwks_unref(keys);
-	}
-	return true;
+	pthread_mutex_lock(&all.lock);
+	for (unsigned i = 0; ready && i < VERIFIERS_MAX; i++)
+		if (all.v[i] != NULL && all.v[i]->used)
+			ready = is_ready(all.v[i]);
+	pthread_mutex_unlock(&all.lock);
+	return ready;
 }
 
 /* ---- entries ---------------------------------------------------------------

@@ -33,14 +33,17 @@ struct token_entry {
 
 struct verifier {
 	unsigned index;
+	uint64_t serial; /* an index is used again, this is not */
 	char *issuer, *jwks_url;
 	const char **audience; /* NULL-ended */
 	int64_t max_life_s, leeway_s;
 	struct oidc_client *provider; /* completes identities; or NULL */
 	/* Shared by verifiers of one issuer; NULL before it is started. */
 	_Atomic(struct kb_issuer *) keys;
-	bool owner;       /* stops it */
-	unsigned load;    /* main thread: the last load that asked for it */
+	bool owner; /* stops it */
+	bool stays; /* somebody who outlives configurations has it */
+	/* main thread: the first and the last load that asked for it */
+	unsigned first_load, load;
 	atomic_bool used; /* by the file in force */
 };
 

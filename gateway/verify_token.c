@@ -40,7 +40,8 @@ struct parked {
 	struct kb_task task;
 	struct verifier *verifier;
 	struct loop *loop;
-	struct exchange *x; /* NULL: it ended */
+	struct local *local; /* so that the verifier stays */
+	struct exchange *x;  /* NULL: it ended */
 	struct outcome outcome;
 	struct parked *next; /* of the loop's, while it waits for a key */
 	int64_t until_ms;
@@ -119,10 +120,17 @@ drop_entry(void *p)
 static struct kb_token_cache *
 cache_of(struct loop *l, const struct verifier *v)
 {
-	if (l->tokens[v->index] == NULL)
-		l->tokens[v->index] = kb_token_cache_new(
-		    CACHE_ENTRIES, drop_entry);
-	return l->tokens[v->index];
+	struct kb_token_cache **cache = &l->tokens[v->index];
+
+	if (*cache != NULL && l->token_serials[v->index] != v->serial) {
+		kb_token_cache_free(*cache);
+		*cache = NULL;
+	}
+	if (*cache == NULL) {
+		*cache = kb_token_cache_new(CACHE_ENTRIES, drop_entry);
+		l->token_serials[v->index] = v->serial;
+	}
+	return *cache;
 }
 
 /* ---- outcomes ------------------------------------------------------------ */
@@ -230,9 +238,17 @@ parked_new(struct verifier *v, struct exchange *x, struct kb_slice token)
 	memcpy(p->text, token.ptr, token.len);
 	p->verifier = v;
 	p->loop = x->loop;
+	p->local = local_ref(x->local);
 	p->x = x;
 	p->token = (struct kb_slice) { p->text, token.len };
 	return p;
+}
+
+static void
+parked_free(struct parked *p)
+{
+	local_unref(p->local);
+	free(p);
 }
 
 static void
@@ -245,7 +261,7 @@ finish(struct parked *p)
 	}
 	if (p->outcome.entry)
 		token_unref(p->outcome.entry);
-	free(p);
+	parked_free(p);
 }
 
 static void
@@ -383,7 +399,7 @@ park_stop(struct loop *l)
 
 	for (struct parked *p = l->parked; p != NULL; p = next) {
 		next = p->next;
-		free(p);
+		parked_free(p);
 	}
 	l->parked = NULL;
 	if (l->park_timer)
@@ -399,7 +415,7 @@ verify_later(struct verifier *v, struct exchange *x, struct kb_slice token)
 	struct parked *p = parked_new(v, x, token);
 
 	if (!give_to_worker(p)) {
-		free(p);
+		parked_free(p);
 		exchange_add_response(x, "Retry-After", "1");
 		refuse(x, KB_UNAVAILABLE);
 		return NEXT;
@@ -424,7 +440,7 @@ settle_later(struct verifier *v, struct exchange *x, struct kb_slice token,
 		return true;
 	}
 	*o = p->outcome;
-	free(p);
+	parked_free(p);
 	return false;
 }
 
