@@ -128,6 +128,8 @@ struct seat {
 	char *upstream, *host;
 	int port;
 	size_t index;
+	uint64_t serial; /* an index is used again, this is not */
+	unsigned mark;   /* of the last sweep that found it in use */
 	struct seat *next;
 	struct peer *peer;
 	unsigned generation; /* of the peer when spots were matched */
@@ -191,6 +193,9 @@ bool spot_is_healthy(const struct upstream *u, const struct spot *p);
 
 /* Sets the gauges of all that was ever there to 0. */
 void health_clear_series(struct health *h);
+/* Frees the seats that are of none of these snapshots, nor of instances. Main
+ * thread. */
+void health_sweep(struct health *h, const struct snapshot *held);
 /* Seats for all targets of a snapshot. Main thread. */
 void health_activate(struct gateway *g, struct snapshot *s);
 
@@ -218,6 +223,9 @@ struct origin_set {
 	struct origin_set *next;   /* another way */
 	struct kb_tls_client *tls; /* NULL: plain */
 	char *name;
+	uint64_t serial; /* of the seat: an index is used again */
+	int64_t used_ms;
+	unsigned pins; /* exchanges that are at one of its addresses */
 	unsigned generation;
 	size_t n, turn;
 	struct kb_origin *origins[PEER_ADDRESSES];
@@ -226,8 +234,12 @@ struct origin_set {
 };
 
 void origin_sets_free(struct origin_set *set);
-/* Pools of TLS that the snapshot does not speak. */
-void balancer_forget_tls(struct loop *l, const struct snapshot *next);
+/*
+ * A new configuration is in use on this loop: what has not been used for a
+ * while, or speaks a TLS that is out of use, is given up with the connections
+ * that are kept for it.
+ */
+void balancer_turn(struct loop *l);
 
 /* Where a try goes. */
 struct picked {
@@ -238,7 +250,7 @@ struct picked {
 	struct origin_set *set;
 	struct spot *spot;
 	size_t at;
-	bool counted;
+	bool counted, pinned;
 };
 
 /*

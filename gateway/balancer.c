@@ -12,7 +12,7 @@
 
 #include "inside.h"
 
-enum { DOWN_MS = 1000 };
+enum { DOWN_MS = 1000, UNUSED_MS = 10000 };
 
 /* Which addresses are good enough; the first that finds one ends it. */
 enum pass { GOOD, HEALTHY, PANIC, PANIC_ANY, PASSES };
@@ -54,12 +54,21 @@ wire_of(const struct choice *c, const struct seat *seat)
 }
 
 static void
+drop_origins(struct origin_set *set)
+{
+	for (size_t i = 0; i < set->n; i++)
+		kb_origin_unref(set->origins[i]);
+	set->n = 0;
+}
+
+static void
 refresh(struct loop *l, struct seat *seat, struct origin_set *set)
 {
 	struct peer_address list[PEER_ADDRESSES];
 	size_t n = health_spots(
 	    l->gateway->health, seat, set->spots, list, &set->generation);
 
+	drop_origins(set);
 	for (size_t i = 0; i < n; i++) {
 		const struct sockaddr *sa = (const void *)&list[i].addr;
 
@@ -73,17 +82,27 @@ refresh(struct loop *l, struct seat *seat, struct origin_set *set)
 }
 
 static struct origin_set *
-new_set(const struct wire *w, struct origin_set *next)
+new_set(const struct wire *w, const struct seat *seat, struct origin_set *next)
 {
 	struct origin_set *set = kb_xalloc(sizeof(*set));
 
 	memset(set, 0, sizeof(*set));
 	set->next = next;
+	set->serial = seat->serial;
 	if (w->tls != NULL) {
 		set->tls = kb_tls_client_ref(w->tls);
 		set->name = kb_xstrdup(w->name);
 	}
 	return set;
+}
+
+static void
+set_free(struct origin_set *set)
+{
+	drop_origins(set);
+	kb_tls_client_unref(set->tls);
+	free(set->name);
+	free(set);
 }
 
 void
@@ -92,54 +111,33 @@ origin_sets_free(struct origin_set *set)
 	while (set != NULL) {
 		struct origin_set *next = set->next;
 
-		kb_tls_client_unref(set->tls);
-		free(set->name);
-		free(set);
+		set_free(set);
 		set = next;
 	}
 }
 
-static void
-forget_sets(struct loop *l, const struct kb_tls_client *tls)
+void
+balancer_turn(struct loop *l)
 {
+	const struct snapshot *now_used = l->local->snapshot;
+	int64_t now = kb_mono_ms();
+
 	for (size_t i = 0; i < l->n_origins; i++) {
 		struct origin_set **at = &l->origins[i];
 
 		while (*at != NULL) {
 			struct origin_set *set = *at;
 
-			if (set->tls != tls) {
+			if (set->pins > 0 ||
+			    (now - set->used_ms < UNUSED_MS &&
+				(set->tls == NULL ||
+				    snapshot_uses_tls(now_used, set->tls)))) {
 				at = &set->next;
 				continue;
 			}
 			*at = set->next;
-			set->next = NULL;
-			origin_sets_free(set);
+			set_free(set);
 		}
-	}
-}
-
-/*
- * A certificate that was changed is a new context, and the old one's pools
- * go, unless calls are still under way there: then at the next reload.
- */
-void
-balancer_forget_tls(struct loop *l, const struct snapshot *next)
-{
-	for (size_t i = 0; i < l->n_origins; i++) {
-		struct origin_set *set = l->origins[i];
-		struct kb_tls_client *tls;
-
-		while (set != NULL &&
-		    (set->tls == NULL || snapshot_uses_tls(next, set->tls)))
-			set = set->next;
-		if (set == NULL)
-			continue;
-		/* Ours keeps it until the last set is gone. */
-		tls = kb_tls_client_ref(set->tls);
-		if (kb_client_drop_tls(l->client, tls))
-			forget_sets(l, tls);
-		kb_tls_client_unref(tls);
 	}
 }
 
@@ -159,13 +157,14 @@ origins_of(const struct choice *c, struct seat *seat)
 		l->n_origins = n;
 	}
 	for (set = l->origins[seat->index]; set != NULL; set = set->next)
-		if (set->tls == w.tls &&
+		if (set->serial == seat->serial && set->tls == w.tls &&
 		    (w.tls == NULL || kb_str_eq(set->name, w.name)))
 			break;
 	if (set == NULL) {
-		set = new_set(&w, l->origins[seat->index]);
+		set = new_set(&w, seat, l->origins[seat->index]);
 		l->origins[seat->index] = set;
 	}
+	set->used_ms = c->now;
 	if (set->n == 0 ||
 	    set->generation !=
 		atomic_load_explicit(
@@ -361,6 +360,8 @@ balancer_pick(struct loop *l, struct local *local, const struct service *s,
 		c.pass++;
 	if (out->origin == NULL)
 		return;
+	out->set->pins++;
+	out->pinned = true;
 	if (c.pass >= PANIC)
 		health_count_panic(u);
 	if (u->balance && u->balance->algorithm == LEAST_CONNECTIONS) {
@@ -410,7 +411,9 @@ balancer_over(struct picked *p)
 {
 	if (p->counted)
 		atomic_fetch_sub(&p->spot->calls, 1);
-	p->counted = false;
+	if (p->pinned)
+		p->set->pins--;
+	p->counted = p->pinned = false;
 }
 
 bool

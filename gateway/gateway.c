@@ -142,6 +142,7 @@ reap_snapshots(struct gateway *g)
 		snapshot_unref(s);
 	}
 	verifiers_sweep(oldest, g->snapshot->load);
+	health_sweep(g->health, g->held);
 }
 
 size_t

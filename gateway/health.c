@@ -145,7 +145,11 @@ struct health {
 	/* covers seats, instances and the spots' names, not their states */
 	pthread_mutex_t lock;
 	struct seat *buckets[SEAT_BUCKETS];
-	size_t n;
+	size_t n;           /* indexes given out so far */
+	size_t *free_index; /* of seats that are gone */
+	size_t n_free;
+	uint64_t serial;
+	unsigned mark;
 	struct instance *instances[INSTANCES_MAX];
 	atomic_size_t n_instances;
 };
@@ -160,6 +164,14 @@ health_new(struct resolver *r)
 	return h;
 }
 
+static void
+seat_free(struct seat *s)
+{
+	free(s->upstream);
+	free(s->host);
+	free(s);
+}
+
 void
 health_free(struct health *h)
 {
@@ -170,14 +182,13 @@ health_free(struct health *h)
 
 		for (; s != NULL; s = next) {
 			next = s->next;
-			free(s->upstream);
-			free(s->host);
-			free(s);
+			seat_free(s);
 		}
 	}
 	for (size_t i = 0; i < h->n_instances; i++)
 		instance_free(h->instances[i]);
 	pthread_mutex_destroy(&h->lock);
+	free(h->free_index);
 	free(h);
 }
 
@@ -190,7 +201,8 @@ new_seat(struct health *h, const char *upstream, const char *host, int port)
 	s->upstream = kb_xstrdup(upstream);
 	s->host = kb_xstrdup(host);
 	s->port = port;
-	s->index = h->n++;
+	s->serial = ++h->serial;
+	s->index = h->n_free > 0 ? h->free_index[--h->n_free] : h->n++;
 	s->peer = resolver_peer(h->resolver, host, port);
 	return s;
 }
@@ -437,6 +449,63 @@ take_seats(struct health *h, const struct upstream *u)
 		(void)health_spots(
 		    h, u->targets[i].seat, spots, list, &generation);
 	}
+}
+
+static void
+mark_seats(unsigned mark, const struct upstream *u)
+{
+	for (size_t i = 0; i < u->n; i++)
+		if (u->targets[i].seat != NULL)
+			u->targets[i].seat->mark = mark;
+}
+
+static void
+mark_all(struct health *h, const struct snapshot *s)
+{
+	for (; s != NULL; s = s->next_held) {
+		for (size_t i = 0; i < s->n_upstreams; i++)
+			mark_seats(h->mark, s->upstreams[i]);
+		for (size_t i = 0; i < s->n_services; i++)
+			mark_seats(h->mark, s->services[i]->upstream);
+	}
+	for (size_t i = 0; i < h->n_instances; i++)
+		h->instances[i]->seat->mark = h->mark;
+}
+
+static void
+remove_seat(struct health *h, struct seat *s)
+{
+	h->free_index = kb_xrealloc(
+	    h->free_index, (h->n_free + 1) * sizeof(*h->free_index));
+	h->free_index[h->n_free++] = s->index;
+	clear(s->series);
+	for (size_t i = 0; i < KB_COUNT(s->spots); i++)
+		clear(s->spots[i].series);
+	resolver_release(h->resolver, s->peer);
+	seat_free(s);
+}
+
+void
+health_sweep(struct health *h, const struct snapshot *held)
+{
+	pthread_mutex_lock(&h->lock);
+	h->mark++;
+	mark_all(h, held);
+	for (size_t i = 0; i < SEAT_BUCKETS; i++) {
+		struct seat **at = &h->buckets[i];
+
+		while (*at != NULL) {
+			struct seat *s = *at;
+
+			if (s->mark == h->mark) {
+				at = &s->next;
+				continue;
+			}
+			*at = s->next;
+			remove_seat(h, s);
+		}
+	}
+	pthread_mutex_unlock(&h->lock);
 }
 
 void

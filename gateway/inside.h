@@ -214,14 +214,18 @@ struct peer {
 	bool asked;        /* there was an answer, good or bad */
 	atomic_int problem;
 	struct peer *next;
+	unsigned refs;
+	bool gone; /* nobody wants it any more */
 };
 
-/* The peers of a process; they live as long as it. */
+/* The peers of a process; they live as long as somebody wants them. */
 struct resolver;
 struct resolver *resolver_new(void);
-/* The same peer for the same two, for ever; any thread, never waits. A new
- * name has no address before its first look-up. */
+/* The same peer for the same two, until it was released as often as it was
+ * asked for; any thread, never waits. A new name has no address before its
+ * first look-up. */
 struct peer *resolver_peer(struct resolver *r, const char *host, int port);
+void resolver_release(struct resolver *r, struct peer *p);
 /* Looks names up in threads of its own until resolver_free. */
 void resolver_start(struct resolver *r);
 /* Until each name was looked up once, but no longer than that. */

@@ -138,7 +138,7 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 		prepare(l, next);
 		l->local = local_new(l->gateway, next);
 		local_unref(old);
-		balancer_forget_tls(l, next);
+		balancer_turn(l);
 	}
 	if (tls != NULL)
 		kb_server_set_tls(l->server, tls);
@@ -344,10 +344,10 @@ loop_close(struct loop *l)
 		if (l->tokens[i])
 			kb_token_cache_free(l->tokens[i]);
 	free_exchanges(l);
-	kb_client_free(l->client);
 	for (size_t i = 0; i < l->n_origins; i++)
 		origin_sets_free(l->origins[i]);
 	free(l->origins);
+	kb_client_free(l->client);
 	local_unref(l->local);
 	snapshot_unref(l->next);
 	kb_tls_server_unref(l->next_tls);

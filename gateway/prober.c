@@ -171,6 +171,7 @@ static void
 ask_http(struct probe *p, const struct peer_address *a)
 {
 	const struct checks *c = p->upstream->checks;
+	struct kb_origin *origin = origin_of(p, a);
 	struct kb_buf head;
 
 	kb_buf_init(&head, HEAD_MAX);
@@ -180,7 +181,7 @@ ask_http(struct probe *p, const struct peer_address *a)
 	    "\r\nUser-Agent: kombify-gateway\r\n%sConnection: close\r\n\r\n",
 	    c->headers);
 	p->call = kb_call_start(&(struct kb_call_conf) {
-	    .origin = origin_of(p, a),
+	    .origin = origin,
 	    .ops = &http_ops,
 	    .user = p,
 	    .method = KB_M_GET,
@@ -191,6 +192,7 @@ ask_http(struct probe *p, const struct peer_address *a)
 	    .read_ms = c->timeout_ms,
 	    .total_ms = c->timeout_ms,
 	});
+	kb_origin_unref(origin);
 	kb_buf_free(&head);
 }
 
@@ -440,30 +442,12 @@ checks_some(const struct snapshot *s)
 	return false;
 }
 
-/* Pools of certificates that are out of use. */
-static void
-drop_old_tls(struct prober *pr, const struct snapshot *next)
-{
-	const struct snapshot *old = pr->snapshot;
-
-	for (size_t i = 0; old != NULL && i < old->n_upstreams; i++) {
-		struct kb_tls_client *tls = old->upstreams[i]->probe_tls;
-
-		if (tls != NULL && !snapshot_uses_tls(next, tls))
-			(void)kb_client_drop_tls(pr->client, tls);
-	}
-	if (old != NULL && old->instance_tls != NULL &&
-	    !snapshot_uses_tls(next, old->instance_tls))
-		(void)kb_client_drop_tls(pr->client, old->instance_tls);
-}
-
 void
 prober_use(struct prober *pr, struct snapshot *s)
 {
 	struct timeval now = { 0 };
 
 	stop_running(pr);
-	drop_old_tls(pr, s);
 	snapshot_unref(pr->snapshot);
 	pr->snapshot = snapshot_ref(s);
 	event_del(pr->timer);

@@ -269,6 +269,13 @@ new_peer(const char *host, int port)
 	return p;
 }
 
+static void
+peer_free(struct peer *p)
+{
+	free(p->host);
+	free(p);
+}
+
 struct peer *
 resolver_peer(struct resolver *r, const char *host, int port)
 {
@@ -287,8 +294,26 @@ resolver_peer(struct resolver *r, const char *host, int port)
 			heap_add(r, p);
 		}
 	}
+	p->refs++;
 	pthread_mutex_unlock(&r->lock);
 	return p;
+}
+
+void
+resolver_release(struct resolver *r, struct peer *p)
+{
+	struct peer **at = bucket_of(r, p->host, p->port);
+
+	pthread_mutex_lock(&r->lock);
+	if (--p->refs == 0) {
+		while (*at != p)
+			at = &(*at)->next;
+		*at = p->next;
+		p->gone = true; /* its turn to be looked up is its end */
+		if (p->literal)
+			peer_free(p);
+	}
+	pthread_mutex_unlock(&r->lock);
 }
 
 static void
@@ -306,6 +331,11 @@ look(struct resolver *r, struct peer *p)
 {
 	struct found f;
 
+	if (p->gone) {
+		settled(r, p);
+		peer_free(p);
+		return;
+	}
 	/* Host and port of a peer never change. */
 	pthread_mutex_unlock(&r->lock);
 	look_up(p, AI_ADDRCONFIG, &f);
@@ -324,10 +354,13 @@ destroy(struct resolver *r)
 
 		for (; p != NULL; p = next) {
 			next = p->next;
-			free(p->host);
-			free(p);
+			if (p->literal)
+				peer_free(p);
 		}
 	}
+	/* Nobody is looking up any more: all others are there. */
+	for (size_t i = 0; i < r->n; i++)
+		peer_free(r->heap[i]);
 	free(r->heap);
 	pthread_cond_destroy(&r->work);
 	pthread_cond_destroy(&r->told);

@@ -103,6 +103,59 @@ copy_address(
 	*to = in;
 }
 
+/* Whoever is on the stack now may hold one that has just become unused. */
+enum { UNUSED_MS = 1000 };
+
+static void
+unlink_origin(struct kb_client *c, struct kb_origin *o)
+{
+	struct kb_origin *
+	    *at = &c->origins[kb_hash(&o->addr, o->addr_len) % CLIENT_BUCKETS];
+
+	while (*at != o)
+		at = &(*at)->next;
+	*at = o->next;
+}
+
+static void
+free_unused(struct kb_client *c)
+{
+	struct kb_origin **at = &c->unused, *o;
+	int64_t now = kb_mono_ms();
+
+	while ((o = *at) != NULL) {
+		bool busy = !TAILQ_EMPTY(&o->active) ||
+		    now - o->unused_ms < UNUSED_MS;
+
+		if (o->refs == 0 && busy) {
+			at = &o->next_unused;
+			continue;
+		}
+		*at = o->next_unused;
+		o->unused = false;
+		if (o->refs == 0) {
+			unlink_origin(c, o);
+			free_origin(o);
+		}
+	}
+}
+
+void
+kb_origin_unref(struct kb_origin *o)
+{
+	struct kb_client *c = o->client;
+
+	assert(o->refs > 0);
+	if (--o->refs > 0)
+		return;
+	o->unused_ms = kb_mono_ms();
+	if (o->unused)
+		return;
+	o->unused = true;
+	o->next_unused = c->unused;
+	c->unused = o;
+}
+
 static struct kb_origin *
 find_origin(struct kb_client *c, const struct sockaddr *addr, socklen_t len,
     struct kb_tls_client *tls, const char *name)
@@ -110,15 +163,20 @@ find_origin(struct kb_client *c, const struct sockaddr *addr, socklen_t len,
 	struct sockaddr_storage key;
 	struct kb_origin **bucket, *o;
 
+	if (c->unused != NULL)
+		free_unused(c);
 	copy_address(&key, addr, len);
 	bucket = &c->origins[kb_hash(&key, len) % CLIENT_BUCKETS];
 	for (o = *bucket; o; o = o->next)
 		if (o->addr_len == len && memcmp(&o->addr, &key, len) == 0 &&
-		    o->tls == tls && (!tls || strcmp(o->name, name) == 0))
+		    o->tls == tls && (!tls || strcmp(o->name, name) == 0)) {
+			o->refs++;
 			return o;
+		}
 	o = kb_xalloc(sizeof(*o));
 	memset(o, 0, sizeof(*o));
 	o->client = c;
+	o->refs = 1;
 	o->addr = key;
 	o->addr_len = len;
 	TAILQ_INIT(&o->idle);
@@ -144,30 +202,6 @@ kb_client_origin_tls(struct kb_client *c, const struct sockaddr *addr,
     socklen_t len, struct kb_tls_client *tls, const char *name)
 {
 	return find_origin(c, addr, len, tls, name);
-}
-
-bool
-kb_client_drop_tls(struct kb_client *c, const struct kb_tls_client *tls)
-{
-	for (size_t i = 0; i < CLIENT_BUCKETS; i++)
-		for (const struct kb_origin *o = c->origins[i]; o; o = o->next)
-			if (o->tls == tls && !TAILQ_EMPTY(&o->active))
-				return false;
-	for (size_t i = 0; i < CLIENT_BUCKETS; i++) {
-		struct kb_origin **at = &c->origins[i];
-
-		while (*at != NULL) {
-			struct kb_origin *o = *at;
-
-			if (o->tls != tls) {
-				at = &o->next;
-				continue;
-			}
-			*at = o->next;
-			free_origin(o);
-		}
-	}
-	return true;
 }
 
 const char *

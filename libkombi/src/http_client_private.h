@@ -29,6 +29,7 @@ TAILQ_HEAD(conns, conn);
 struct kb_client {
 	struct kb_client_conf conf;
 	struct kb_origin *origins[CLIENT_BUCKETS];
+	struct kb_origin *unused; /* without references, at some time */
 	struct conns free_conns;
 	struct kb_call *free_calls;
 	char *scratch;
@@ -48,6 +49,10 @@ struct kb_origin {
 	char problem[128];         /* of the last handshake that failed */
 	struct conns idle;         /* last used first */
 	struct conns active;
+	unsigned refs;
+	bool unused; /* on the client's list of those */
+	struct kb_origin *next_unused;
+	int64_t unused_ms;
 	struct kb_origin_stats stats;
 };
 

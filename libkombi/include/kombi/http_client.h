@@ -34,8 +34,8 @@ struct kb_client_conf {
 struct kb_client *kb_client_new(const struct kb_client_conf *conf);
 void kb_client_free(struct kb_client *c);
 
-/* The pool of an address; the same object for the same address. Lives as
- * long as the client. */
+/* The pool of an address; the same object for the same address. Lives until
+ * kb_origin_unref was called as often as it was asked for, or as the client. */
 struct kb_origin *kb_client_origin(
     struct kb_client *c, const struct sockaddr *addr, socklen_t len);
 
@@ -47,13 +47,9 @@ struct kb_origin *kb_client_origin(
 struct kb_origin *
 kb_client_origin_tls(struct kb_client *c, const struct sockaddr *addr,
     socklen_t len, struct kb_tls_client *tls, const char *name);
-
-/*
- * Forgets the pools of a context that nobody uses any more, and closes their
- * idle connections; their origins are gone then. False: calls are under way
- * on one, nothing was done.
- */
-bool kb_client_drop_tls(struct kb_client *c, const struct kb_tls_client *tls);
+/* No more calls will be started by whoever asked for it; those under way go
+ * on. The pool of an origin that nobody wants any more is closed. */
+void kb_origin_unref(struct kb_origin *o);
 
 /* Why a call failed. */
 enum kb_call_error {
