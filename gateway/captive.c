@@ -20,6 +20,7 @@ captive_prepare(struct settings *s)
 	s->config.admin_listen = "127.0.0.1:0";
 	if (s->config.tls_cert != NULL)
 		s->config.tls_listen = "127.0.0.1:0";
+	s->config.captive = true;
 }
 
 void

@@ -558,6 +558,7 @@ config_link(struct problems *p, struct snapshot *s)
 		finish_route(&l, s->routes[i]);
 	s->global = make_chain(&l, NULL);
 	upstream_tls_link(p, s);
+	tls_link(p, s);
 	if (problems_any(p))
 		return;
 	drop_disabled(s);

@@ -88,7 +88,7 @@ gateway_file_ok(const struct settings *s, char **env)
 		.env = env,
 	};
 	struct snapshot *snap = load(&g);
-	bool fine = tls_load(&g);
+	bool fine = tls_load(&g, snap);
 
 	snapshot_unref(snap);
 	kb_tls_server_unref(g.tls);
@@ -159,6 +159,7 @@ void
 gateway_adopt(struct gateway *g, struct snapshot *s)
 {
 	activate(g, s);
+	(void)!tls_load(g, s); /* or the old ones stay, which is logged */
 	/* Names that are new are known when the first request comes, as a
 	 * rule; slow ones are not waited for. */
 	resolver_wait(g->resolver, ADOPT_DNS_MS);
@@ -209,7 +210,7 @@ reload(struct gateway *g)
 {
 	struct snapshot *s = load_beside(g);
 
-	if (s == NULL || !tls_load(g)) {
+	if (s == NULL || !tls_load(g, s)) {
 		snapshot_unref(s);
 		reap_snapshots(g);
 		kb_error(NULL, "configuration refused, the old one stays",
@@ -581,7 +582,7 @@ gateway_run(struct settings *s, struct kb_arena *a, const struct launch *launch)
 	raise_descriptors();
 	g->port = (int)s->common.port;
 	g->snapshot = load(g);
-	if (g->snapshot == NULL || !tls_load(g)) {
+	if (g->snapshot == NULL || !tls_load(g, g->snapshot)) {
 		sockets_tell(g->sockets, "its configuration is refused");
 		snapshot_unref(g->snapshot);
 		return 1;

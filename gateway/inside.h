@@ -253,6 +253,7 @@ struct gateway_config {
 	const char *const *trusted;
 	const char *tls_listen, *tls_cert, *tls_key, *tls_client_ca;
 	int tls_clients; /* enum kb_tls_clients */
+	bool captive;    /* on free ports */
 	const char *server_name;
 	int router; /* 0: whole segments, 1: as Kong */
 	int64_t retry_percent;
@@ -659,10 +660,13 @@ const char *forwarded_client(struct exchange *x);
 bool split_address(
     struct kb_arena *a, const char *text, const char **host, int *port);
 /*
- * Reads the certificates that the options name, at start and at every
- * reload. False, with one line logged: they stay as they are.
+ * Takes the certificates that the options name, whose files it reads, and
+ * those of the snapshot (NULL: none), at start and at every reload. False,
+ * with one line logged: they stay as they are.
  */
-bool tls_load(struct gateway *g) KB_MUSTUSE;
+bool tls_load(struct gateway *g, const struct snapshot *s) KB_MUSTUSE;
+/* Certificates of the file that cannot be used, as problems. */
+void tls_link(struct problems *p, const struct snapshot *s);
 /* Address and port of the listener. False: *why. */
 bool tls_prepare(struct gateway *g, const char **why) KB_MUSTUSE;
 

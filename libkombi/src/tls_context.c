@@ -236,19 +236,34 @@ end_of(const mbedtls_x509_crt *crt)
 /* ---- choosing by name -------------------------------------------------------
  */
 
-/* 2: the name itself; 1: "*.rest" for one label before the rest. */
+/* "*.rest" has one label before the rest, "rest.*" one after it. */
+static int
+pattern_matches(const char *pattern, const char *name)
+{
+	const char *first = strchr(name, '.'), *last = strrchr(name, '.');
+	size_t n = strlen(pattern);
+
+	if (strcmp(pattern, name) == 0)
+		return 3;
+	if (first != NULL && pattern[0] == '*')
+		return strcmp(pattern + 1, first) == 0 ? 2 : 0;
+	if (last != NULL && n > 2 && pattern[n - 1] == '*')
+		return (size_t)(last - name) == n - 2 &&
+		    strncmp(pattern, name, n - 1) == 0;
+	return 0;
+}
+
+/* 3: the name itself; 2, 1: a pattern; 0: none. */
 static int
 matches(const struct kb_tls_cert *c, const char *name)
 {
-	const char *rest = strchr(name, '.');
 	int best = 0;
 
-	for (char **n = c->names; *n != NULL; n++)
-		if (strcmp(*n, name) == 0)
-			return 2;
-		else if (rest != NULL && (*n)[0] == '*' &&
-		    strcmp(*n + 1, rest) == 0)
-			best = 1;
+	for (char **n = c->names; *n != NULL; n++) {
+		int m = pattern_matches(*n, name);
+
+		best = m > best ? m : best;
+	}
 	return best;
 }
 

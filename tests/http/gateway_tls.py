@@ -138,6 +138,51 @@ def served():
         return wrapped.getpeercert(True)
 
 
+def pem(name, ending="pem"):
+    return json.dumps((FOLDER / f"{name}.{ending}").read_text())
+
+
+def of_file(*rows):
+    return CONFIG + "certificates:\n" + "".join(
+        f"- {{id: 00000000-0000-4000-8000-00000000000{number}, cert: {pem(name)}, key: {pem(key or name, 'key')}, snis: [{snis}]}}\n"
+        for number, (name, key, snis) in enumerate(rows))
+
+
+def test_certificates_of_the_file_are_chosen_by_sni_and_changed_with_it():
+    gateway = Gateway(of_file(("default", None, ""), ("one", None, "{name: one.test}, {name: one.*}"), ("rsa", None, ""),
+                              ("wild", None, "{name: '*.wild.test'}")))
+    try:
+        for name in ("default.test", "one.test", "a.wild.test"):
+            assert ask(connect(name, gateway))[0] == 200
+        shown = {name: subject(gateway, name) for name in ("one.example", "nobody.test", "b.wild.test", "a.b.wild.test")}
+        assert shown == {"one.example": "one.test", "nobody.test": "default.test", "b.wild.test": "wild.test", "a.b.wild.test": "default.test"}, shown
+        context = ssl.create_default_context(cafile=str(FOLDER / "ca.pem"))
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")
+        raw = socket.create_connection(("127.0.0.1", port(gateway)), timeout=20)
+        assert ask(Wire(context.wrap_socket(raw, server_hostname="one.test")))[0] == 200
+        before = connect("one.test", gateway)
+        gateway.reload(of_file(("one", None, "{name: default.test}")))
+        until(lambda: subject(gateway, "default.test") == "one.test", 5, "the new certificates")
+        assert ask(before)[0] == 200
+        gateway.reload(of_file(("one", "wild", "")))
+        assert "configuration refused" in gateway.logged() and "is not the key of the certificate" in gateway.logged()
+        assert "PRIVATE KEY" not in gateway.logged()
+        assert ask(before)[0] == 200
+    finally:
+        gateway.stop()
+
+
+def subject(gateway, name):
+    """Of the certificate that is shown for a name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port(gateway)), timeout=20) as raw, context.wrap_socket(raw, server_hostname=name) as wrapped:
+        shown = ssl.DER_cert_to_PEM_cert(wrapped.getpeercert(True))
+    out = subprocess.run(["openssl", "x509", "-noout", "-ext", "subjectAltName"], input=shown.encode(), capture_output=True, check=True).stdout.decode()
+    return out.split("DNS:")[1].strip().removeprefix("*.")
+
+
 def test_clients_must_show_a_certificate_where_the_operator_says_so():
     gateway = start(KOMBI_TLS_CLIENTS="required", KOMBI_TLS_CLIENT_CA_FILE=str(FOLDER / "ca.pem"))
     try:

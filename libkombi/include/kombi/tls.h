@@ -27,8 +27,8 @@ struct kb_tls_pair {
 	const char *cert; /* and after it those up to its root, in order */
 	const char *key;  /* as file: closed to others */
 	bool files;
-	/* NULL-ended, "a.example" or "*.example"; NULL: as the certificate
-	 * says. Several pairs of one name (ECDSA and RSA): all are offered. */
+	/* NULL-ended, "a.example", "*.example" or "example.*", which count
+	 * in this order; NULL: as the certificate says. Several pairs of one name (ECDSA and RSA): all are offered. */
 	const char *const *names;
 };
 
