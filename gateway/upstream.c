@@ -234,16 +234,24 @@ is_idempotent(enum kb_method m)
 	    m == KB_M_DELETE || m == KB_M_OPTIONS;
 }
 
-/* kong.md 1.6, and a budget so that retries cannot double a storm. */
+/* It does the same when it comes twice: by its method, or because the client
+ * says that upstream knows it by a key (draft-ietf-httpapi-idempotency-key). */
 static bool
-may_retry(
-    struct exchange *x, enum kb_call_error error, bool sent, bool answered)
+is_repeatable(struct exchange *x)
+{
+	return is_idempotent(upstream_method(x)) ||
+	    exchange_header(x, "Idempotency-Key").len > 0;
+}
+
+/* As nginx does, and a budget so that retries cannot double a storm. */
+static bool
+may_retry(struct exchange *x, enum kb_call_error error, bool sent)
 {
 	int64_t *credit = &x->loop->retry_credit;
 
-	if (answered || error == KB_CALL_BAD || x->replay_lost)
+	if (error == KB_CALL_BAD || x->replay_lost)
 		return false;
-	if (sent && !is_idempotent(upstream_method(x)))
+	if (sent && !is_repeatable(x))
 		return false;
 	if (x->tries > x->route->service->retries || *credit < RETRY_COST)
 		return false;
@@ -307,6 +315,7 @@ on_fail(
 {
 	struct exchange *x = kb_call_user(call);
 
+	(void)answered; /* a head that is not complete is none */
 	x->call = NULL;
 	if (error == KB_CALL_CONNECT)
 		tell_handshake(x);
@@ -331,7 +340,7 @@ on_fail(
 	}
 	if (x->phase != PHASE_UPSTREAM)
 		return;
-	if (may_retry(x, error, sent, answered)) {
+	if (may_retry(x, error, sent)) {
 		schedule_retry(x);
 		return;
 	}

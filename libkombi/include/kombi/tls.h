@@ -28,7 +28,8 @@ struct kb_tls_pair {
 	const char *key;  /* as file: closed to others */
 	bool files;
 	/* NULL-ended, "a.example", "*.example" or "example.*", which count
-	 * in this order; NULL: as the certificate says. Several pairs of one name (ECDSA and RSA): all are offered. */
+	 * in this order; NULL: as the certificate says. Several pairs of one
+	 * name (ECDSA and RSA): all are offered. */
 	const char *const *names;
 };
 
