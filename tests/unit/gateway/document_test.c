@@ -118,7 +118,9 @@ no_secret_stands_in_a_document(void **state)
 	    "plain-secret}]\n"
 	    "certificates:\n- cert: \"-----BEGIN CERTIFICATE-----\\n\"\n"
 	    "  key: plain-pem\n");
-	assert_false(problems_any(&l.p));
+	/* It is no certificate, which is said, without the key. */
+	assert_true(problems_any(&l.p));
+	assert_null(strstr(kb_buf_str(&l.text), "plain"));
 	for (int k = 0; k < KINDS; k++)
 		for (size_t i = 0; i < l.s->document->of[k].n; i++)
 			assert_null(strstr(kb_yaml_to_json(l.p.arena,
