@@ -186,37 +186,97 @@ owner_of(const struct document *d, const struct entity *e)
 	return c ? c->made : NULL;
 }
 
+static void
+free_key(void *key)
+{
+	kb_jws_key_free(key);
+}
+
+static const struct kb_jws_key *
+jwt_key(struct kb_arena *a, const char *alg, struct kb_slice secret,
+    const char *pem, const char **why)
+{
+	struct kb_jws_key *k = kb_jws_key_new(alg, secret, pem, why);
+
+	if (k != NULL)
+		kb_arena_on_free(a, free_key, k);
+	return k;
+}
+
+/* With secret_is_base64 the secret stands there encoded, in either way. */
+static struct kb_slice
+decoded(struct kb_arena *a, const char *text)
+{
+	size_t n = strlen(text);
+	char *bytes = kb_arena_alloc(a, n + 3);
+	long len = kb_base64_decode(text, n, bytes);
+
+	if (len < 0)
+		len = kb_base64url_decode(text, n, bytes);
+	return (struct kb_slice) { bytes, len > 0 ? (size_t)len : 0 };
+}
+
+static void
+jwt_secret_keys(struct problems *p, struct jwt_secret *s, const char *alg)
+{
+	struct kb_arena *a = problems_arena(p);
+	const struct kb_slice none = { NULL, 0 };
+	const char *why;
+
+	if (alg[0] == 'H') {
+		if (s->secret == NULL) {
+			problem(p, s->line,
+			    "jwt_secrets: secret is required for %s", alg);
+			return;
+		}
+		s->verify = jwt_key(a, alg, kb_slice_of(s->secret), NULL, &why);
+		if (s->verify == NULL)
+			problem(p, s->line, "jwt_secrets: %s", why);
+		s->verify_base64 = jwt_key(
+		    a, alg, decoded(a, s->secret), NULL, &why);
+		return;
+	}
+	if (s->rsa_public_key == NULL)
+		return;
+	s->verify = jwt_key(a, alg, none, s->rsa_public_key->text, &why);
+	if (s->verify == NULL)
+		notice(p, s->rsa_public_key->key_line,
+		    "jwt_secrets: rsa_public_key is %s: keys come from the key "
+		    "set of the issuer named by \"key\"",
+		    why);
+}
+
 static bool
 jwt_secret_read(struct problems *p, const struct document *d, struct entity *e,
     struct jwt_secret *out)
 {
+	const char *alg = "HS256"; /* Kong's default */
+
 	out->algorithm = -1;
 	out->consumer = owner_of(d, e);
 	out->line = e->line;
 	out->id = e->id;
 	out->secret = e->secret;
 	fields_read(p, e->y, jwt_secret_fields, out, "jwt_secrets");
-	if (out->algorithm < 0)
+	if (out->algorithm >= 0)
+		alg = jwt_algorithms[out->algorithm];
+	if (kb_str_eq(alg, "EdDSA"))
 		problem(p, e->line,
-		    "jwt_secrets: algorithm is required (Kong's default HS256 "
-		    "is not implemented)");
-	else if (out->algorithm > 1)
-		problem(p, e->line,
-		    "jwt_secrets: algorithm %s is not implemented: tokens are "
-		    "verified with public keys, RS256 or ES256",
-		    jwt_algorithms[out->algorithm]);
-	if (out->rsa_public_key)
-		notice(p, out->rsa_public_key->key_line,
-		    "jwt_secrets: rsa_public_key: keys come from the key set "
-		    "of the issuer named by \"key\"");
+		    "jwt_secrets: algorithm EdDSA is not implemented; there "
+		    "are HS, RS, PS and ES with 256, 384, 512");
+	else
+		jwt_secret_keys(p, out, alg);
 	return out->key != NULL;
 }
+
+static atomic_ullong serials = 1;
 
 static void
 read_jwt_secrets(struct problems *p, struct snapshot *s)
 {
 	const struct entities *l = &s->document->of[KIND_JWT_SECRET];
 
+	s->serial = atomic_fetch_add(&serials, 1);
 	s->jwt_secrets = kb_new_array(s->arena, l->n + 1, struct jwt_secret);
 	for (size_t i = 0; i < l->n; i++)
 		if (jwt_secret_read(p, s->document, l->v[i],

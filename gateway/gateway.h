@@ -282,9 +282,13 @@ struct credential {
 struct jwt_secret {
 	const struct consumer *consumer;
 	const char *id, *key;
-	int algorithm;                        /* 0 RS256, 1 ES256 */
+	int algorithm;
 	const struct kb_yaml *rsa_public_key; /* as given, or NULL */
-	const char *secret;                   /* or NULL; never to be shown */
+	/* NULL: the keys are those of the issuer that `key` names. */
+	const struct kb_jws_key *verify;
+	const struct kb_jws_key
+	    *verify_base64; /* its secret decoded; or NULL */
+	const char *secret; /* or NULL; never to be shown */
 	unsigned line;
 };
 
@@ -598,6 +602,31 @@ enum verdict
 verifier_check(struct verifier *v, struct exchange *x, struct kb_slice token);
 /* The same with the token of the Authorization field. */
 enum verdict verifier_check_bearer(struct verifier *v, struct exchange *x);
+/* The token of that field: KB_UNAUTHENTICATED when there is no field,
+ * KB_AUTH_INVALID when there is something else in it. */
+enum kb_err exchange_bearer(const struct exchange *x, struct kb_slice *token);
+
+/* ---- tokens of consumers (verify_consumer.c) ------------------------------
+ */
+
+enum token_owner {
+	TOKEN_NOBODYS, /* no jwt_secret has its key: an issuer's, if anybody's
+			*/
+	TOKEN_GOOD,    /* the exchange has its consumer */
+	TOKEN_BAD,
+};
+
+struct token_rules {
+	uint64_t id; /* of the plugin_use: equal rules */
+	const char *key_claim_name;
+	bool secret_is_base64;
+	struct strs audience;
+	int64_t max_life_s, leeway_s;
+};
+
+/* Judges a token by the jwt_secrets of the file. */
+enum token_owner exchange_judge_token(
+    struct exchange *x, const struct token_rules *rules, struct kb_slice token);
 
 /* ---- counters.c ------------------------------------------------------------
  */

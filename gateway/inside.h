@@ -118,6 +118,7 @@ struct snapshot {
 	size_t n_certificates;
 	struct certificate **ca_certificates;
 	size_t n_ca_certificates;
+	uint64_t serial; /* no other one has had it */
 	struct jwt_secret *jwt_secrets;
 	size_t n_jwt_secrets;
 	struct keys *keys;     /* of consumers */
@@ -373,9 +374,10 @@ struct loop {
 	struct kb_pool *pool;
 	struct kb_pool *calls; /* to issuers; NULL before the first */
 	struct revocations *revocations;
-	struct sessions *sessions; /* NULL before the first */
-	struct userinfo *userinfo; /* likewise */
-	struct parked *parked;     /* tokens whose key is not there yet */
+	struct sessions *sessions;              /* NULL before the first */
+	struct userinfo *userinfo;              /* likewise */
+	struct kb_token_cache *consumer_tokens; /* likewise */
+	struct parked *parked; /* tokens whose key is not there yet */
 	struct event *park_timer;
 	unsigned n_parked;
 	struct local *local;
@@ -469,6 +471,8 @@ struct exchange {
 	void *cancel_arg;
 
 	struct token_entry *token;
+	struct kb_slice bearer; /* the request's token, once it is looked at */
+	struct kb_slice consumer_jwt; /* the same, verified as a consumer's */
 	const char *tenant;
 	const char *client_ip;
 	struct kb_buf up, down; /* lines of plugins */

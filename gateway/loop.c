@@ -343,6 +343,8 @@ loop_close(struct loop *l)
 	for (size_t i = 0; i < VERIFIERS_MAX; i++)
 		if (l->tokens[i])
 			kb_token_cache_free(l->tokens[i]);
+	if (l->consumer_tokens)
+		kb_token_cache_free(l->consumer_tokens);
 	free_exchanges(l);
 	for (size_t i = 0; i < l->n_origins; i++)
 		origin_sets_free(l->origins[i]);

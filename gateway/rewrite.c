@@ -230,25 +230,16 @@ exchange_capture(const struct exchange *x, const char *name)
 const struct kb_json *
 exchange_claims(struct exchange *x)
 {
-	struct kb_slice value;
+	struct kb_slice jwt = x->consumer_jwt;
 
-	if (x->claims != NULL || x->token == NULL)
+	if (x->claims != NULL)
 		return x->claims;
-	if (token_jwt(x->token) != NULL) {
-		value = kb_slice_of(token_jwt(x->token));
-		if (kb_jwt_peek(
-			exchange_arena(x), value.ptr, value.len, &x->claims))
-			return NULL;
-		return x->claims;
-	}
-	if (!token_is_bearer(x->token))
-		return NULL;
-	value = exchange_header(x, "Authorization");
-	if (value.len < 7)
-		return NULL;
-	value = kb_slice_trim(
-	    (struct kb_slice) { value.ptr + 7, value.len - 7 });
-	if (kb_jwt_peek(exchange_arena(x), value.ptr, value.len, &x->claims))
+	if (x->token && token_jwt(x->token) != NULL)
+		jwt = kb_slice_of(token_jwt(x->token));
+	else if (x->token && token_is_bearer(x->token))
+		jwt = x->bearer;
+	if (jwt.ptr == NULL ||
+	    kb_jwt_peek(exchange_arena(x), jwt.ptr, jwt.len, &x->claims))
 		return NULL;
 	return x->claims;
 }

@@ -451,6 +451,7 @@ verifier_check(struct verifier *v, struct exchange *x, struct kb_slice token)
 	struct outcome o = { 0 };
 	void *hit = NULL;
 
+	x->bearer = token;
 	switch (kb_token_cache_get(cache_of(l, v), token.ptr, token.len,
 	    kb_issuer_generation(v->keys), &hit)) {
 	case KB_CACHE_HIT: use(x, hit); return NEXT;
@@ -486,23 +487,31 @@ bearer(struct kb_slice value, struct kb_slice *token)
 	return value.len > 0;
 }
 
+enum kb_err
+exchange_bearer(const struct exchange *x, struct kb_slice *token)
+{
+	const struct kb_http1_head *head = exchange_head(x);
+	struct kb_slice value = kb_http1_get(
+	    head, exchange_bytes(x), KB_H_AUTHORIZATION);
+
+	if (value.ptr == NULL || value.len == 0)
+		return KB_UNAUTHENTICATED;
+	if (kb_http1_count(head, KB_H_AUTHORIZATION) != 1 ||
+	    !bearer(value, token) || token->len > KB_JWT_MAX ||
+	    memchr(token->ptr, ' ', token->len) ||
+	    memchr(token->ptr, ',', token->len))
+		return KB_AUTH_INVALID;
+	return KB_OK;
+}
+
 enum verdict
 verifier_check_bearer(struct verifier *v, struct exchange *x)
 {
-	const struct kb_http1_head *head = exchange_head(x);
-	struct kb_slice token,
-	    value = kb_http1_get(head, exchange_bytes(x), KB_H_AUTHORIZATION);
+	struct kb_slice token;
+	enum kb_err err = exchange_bearer(x, &token);
 
-	if (value.ptr == NULL || value.len == 0) {
-		exchange_fail(x, KB_UNAUTHENTICATED, NULL);
-		return NEXT;
-	}
-	if (kb_http1_count(head, KB_H_AUTHORIZATION) != 1 ||
-	    !bearer(value, &token) || token.len > KB_JWT_MAX ||
-	    memchr(token.ptr, ' ', token.len) ||
-	    memchr(token.ptr, ',', token.len)) {
-		exchange_fail(x, KB_AUTH_INVALID, NULL);
-		return NEXT;
-	}
-	return verifier_check(v, x, token);
+	if (err == KB_OK)
+		return verifier_check(v, x, token);
+	exchange_fail(x, err, NULL);
+	return NEXT;
 }

@@ -1,7 +1,8 @@
 /*
- * jwt: a bearer token in the Authorization header, signed by the issuer
- * (RS256 or ES256, keys from its key set). What the token says becomes the
- * identity of the exchange.
+ * jwt (kong.md 1.11): a bearer token in the Authorization header, or in a
+ * cookie where the file says so. Signed by the issuer (RS256 or ES256, keys
+ * from its key set): what it says becomes the identity of the exchange. Or
+ * by a consumer of the file (jwt_secrets): the caller is that consumer.
  */
 #include <strings.h>
 
@@ -14,8 +15,13 @@ struct jwt {
 	struct strs audience, claims_to_verify;
 	struct strs header_names, uri_param_names, cookie_names;
 	int64_t maximum_expiration, leeway;
-	bool run_on_preflight, userinfo;
-	struct verifier *verifier;
+	bool run_on_preflight, userinfo, secret_is_base64;
+	const char *anonymous, *realm;
+	/* made by load */
+	struct verifier *verifier; /* NULL: consumers' tokens only */
+	struct token_rules rules;
+	const char *challenge; /* with a realm */
+	struct strs hidden;    /* cookies that upstream does not see */
 };
 
 static const struct field fields[] = {
@@ -31,9 +37,9 @@ static const struct field fields[] = {
 	CONF_STR(struct jwt, key_claim_name),
 	CONF_BOOL(struct jwt, run_on_preflight),
 	CONF_BOOL(struct jwt, userinfo),
-	CONF_SKIP("secret_is_base64"),
-	CONF_NOTE("realm", "the challenge is \"Bearer\" without a realm"),
-	CONF_LATER("anonymous", "routes without a token have no jwt plugin"),
+	CONF_BOOL(struct jwt, secret_is_base64),
+	CONF_STR(struct jwt, anonymous),
+	CONF_STR(struct jwt, realm),
 	CONF_END,
 };
 
@@ -66,12 +72,15 @@ check_carriers(
 		problem(p, use->line,
 		    "plugin jwt: uri_param_names must be [], tokens come in "
 		    "the Authorization header");
-	if (j->cookie_names.n)
+	for (size_t i = 0; i < j->cookie_names.n; i++)
+		if (strpbrk(j->cookie_names.v[i], " ;,=\"\\"))
+			problem(p, use->line,
+			    "plugin jwt: cookie_names \"%s\" is no name of a "
+			    "cookie",
+			    j->cookie_names.v[i]);
+	if (j->realm && strpbrk(j->realm, "\"\\"))
 		problem(p, use->line,
-		    "plugin jwt: cookie_names must be [], tokens come in the "
-		    "Authorization header");
-	if (!kb_str_eq(j->key_claim_name, "iss"))
-		problem(p, use->line, "plugin jwt: key_claim_name must be iss");
+		    "plugin jwt: realm may not hold quotes or \\");
 }
 
 static void
@@ -106,6 +115,28 @@ count(const char *const *list)
 	return n;
 }
 
+/* A list that ends with NULL, as libkombi reads it. */
+static struct strs
+terminated(struct kb_arena *a, const struct strs *list)
+{
+	const char **v = kb_new_array(a, list->n + 1, const char *);
+
+	for (size_t i = 0; i < list->n; i++)
+		v[i] = list->v[i];
+	return (struct strs) { .v = v, .n = list->n };
+}
+
+/* "name=", so that it is not the beginning of another one's name. */
+static struct strs
+with_equals(struct kb_arena *a, const struct strs *names)
+{
+	const char **v = kb_new_array(a, names->n + 1, const char *);
+
+	for (size_t i = 0; i < names->n; i++)
+		v[i] = kb_sprintf(a, "%s=", names->v[i]);
+	return (struct strs) { .v = v, .n = names->n };
+}
+
 static void
 load(struct problems *p, const struct plugin_use *use, void *conf)
 {
@@ -126,6 +157,20 @@ load(struct problems *p, const struct plugin_use *use, void *conf)
 		j->jwks_uri = NULL;
 	check_carriers(p, use, j);
 	check_claims(p, use, j);
+	j->challenge = j->realm
+	    ? kb_sprintf(problems_arena(p), "Bearer realm=\"%s\"", j->realm)
+	    : NULL;
+	j->hidden = with_equals(problems_arena(p), &j->cookie_names);
+	j->rules = (struct token_rules) {
+		.id = use->id,
+		.key_claim_name = j->key_claim_name,
+		.secret_is_base64 = j->secret_is_base64,
+		.audience = terminated(problems_arena(p), &j->audience),
+		.max_life_s = j->maximum_expiration,
+		.leeway_s = j->leeway,
+	};
+	if (j->issuer == NULL && !kb_str_eq(j->key_claim_name, "iss"))
+		return;
 	if (j->issuer == NULL) {
 		problem(p, use->line,
 		    "plugin jwt: issuer is required (or set ZITADEL_ISSUER)");
@@ -152,17 +197,99 @@ load(struct problems *p, const struct plugin_use *use, void *conf)
 }
 
 static enum verdict
+refuse(struct exchange *x, enum kb_err err, const char *message)
+{
+	exchange_fail(x, err, message);
+	return NEXT;
+}
+
+/*
+ * KB_UNAUTHENTICATED: none. The header counts before cookies, which travel
+ * unasked: with one of them another site must not change anything.
+ */
+static enum kb_err
+find_token(struct exchange *x, const struct jwt *j, struct kb_slice *token,
+    bool *by_cookie)
+{
+	enum kb_err err = exchange_bearer(x, token);
+
+	*by_cookie = false;
+	for (size_t i = 0; err == KB_UNAUTHENTICATED && i < j->cookie_names.n;
+	     i++)
+		switch (exchange_cookie(x, j->cookie_names.v[i], token)) {
+		case COOKIE_NONE: break;
+		case COOKIE_SEVERAL: return KB_AUTH_INVALID;
+		case COOKIE_ONE:
+			*by_cookie = true;
+			err = token->len && token->len <= KB_JWT_MAX
+			    ? KB_OK
+			    : KB_AUTH_INVALID;
+		}
+	return err;
+}
+
+static enum verdict
+nobody(struct exchange *x, const struct jwt *j)
+{
+	const struct consumer *c;
+
+	if (exchange_route(x)->sessions) /* openid-connect looks further */
+		return NEXT;
+	if (j->anonymous == NULL)
+		return refuse(x, KB_UNAUTHENTICATED, NULL);
+	c = exchange_find_consumer(x, j->anonymous);
+	if (c != NULL)
+		exchange_set_anonymous(x, c);
+	else
+		exchange_fail(x, KB_CONFIGURATION,
+		    kb_sprintf(exchange_arena(x),
+			"anonymous consumer %s is configured but doesn't exist",
+			j->anonymous));
+	return NEXT;
+}
+
+static enum verdict
 access(struct exchange *x, const struct plugin_use *use)
 {
 	const struct jwt *j = use->conf;
+	const struct strs nobody_else = { NULL, 0 };
+	struct kb_slice token;
+	bool by_cookie;
+	enum kb_err err;
 
 	if (exchange_is_preflight(x) && !j->run_on_preflight)
 		return NEXT;
-	/* A browser with a session: openid-connect finds it, or refuses. */
-	if (exchange_route(x)->sessions &&
-	    exchange_header(x, "Authorization").ptr == NULL)
+	/* Another plugin has found the caller, and that is enough. */
+	if (j->anonymous && exchange_identity(x) != NULL)
 		return NEXT;
-	return verifier_check_bearer(j->verifier, x);
+	err = find_token(x, j, &token, &by_cookie);
+	if (err == KB_UNAUTHENTICATED)
+		return nobody(x, j);
+	if (err)
+		return refuse(x, err, NULL);
+	if (by_cookie && !exchange_is_ours(x, &nobody_else))
+		return refuse(x, KB_FORBIDDEN, "Not from another site");
+	if (by_cookie)
+		exchange_hide_cookies(x, j->hidden.v, j->hidden.n);
+	switch (exchange_judge_token(x, &j->rules, token)) {
+	case TOKEN_GOOD: return NEXT;
+	case TOKEN_BAD: return refuse(x, KB_AUTH_INVALID, NULL);
+	case TOKEN_NOBODYS: break;
+	}
+	if (j->verifier == NULL)
+		return refuse(x, KB_AUTH_INVALID, NULL);
+	return verifier_check(j->verifier, x, token);
+}
+
+/* Beside the challenge without a realm that every 401 has. */
+static void
+response(struct exchange *x, const struct plugin_use *use)
+{
+	const struct jwt *j = use->conf;
+
+	if (j->challenge && !exchange_answer_is_upstreams(x) &&
+	    exchange_answer_status(x) == 401)
+		exchange_add_response(x, "WWW-Authenticate", j->challenge);
 }
 
 const struct plugin plugin_jwt = {
@@ -173,6 +300,7 @@ const struct plugin plugin_jwt = {
 	.defaults = &defaults,
 	.load = load,
 	.access = access,
+	.response = response,
 	.authenticates = true,
-	.help = "a bearer token of the issuer, from the Authorization header",
+	.help = "a bearer token of the issuer or of a consumer",
 };

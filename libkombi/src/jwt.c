@@ -11,6 +11,7 @@
 #include <kombi/str.h>
 #include <kombi/time.h>
 
+#include "crypto_jws.h"
 #include "jwks.h"
 
 /* A token taken apart; nothing in it is believed yet. */
@@ -94,7 +95,8 @@ read_alg(const struct kb_json *header, enum kb_jwt_alg *out)
 			*out = algs[i].alg;
 			return true;
 		}
-	return false;
+	*out = KB_JWT_OTHER;
+	return alg && kb_jws_alg_known(alg);
 }
 
 static const char *
@@ -288,7 +290,8 @@ kb_jwt_verify(struct kb_arena *a, struct kb_slice token, struct kb_jwks *keys,
 	key = kb_jwks_find(keys, p.kid);
 	if (!key) {
 		/* No issuer's key will ever carry HS256: not worth a fetch. */
-		out->unknown_kid = p.kid && p.alg != KB_JWT_HS256;
+		out->unknown_kid = p.kid &&
+		    (p.alg == KB_JWT_RS256 || p.alg == KB_JWT_ES256);
 		return verdict("no such key", out);
 	}
 	problem = check_signature(&p, key);
@@ -319,6 +322,38 @@ kb_jwt_verify_hs256(struct kb_arena *a, struct kb_slice token,
 	    !kb_equal_ct(mac, p.sig.ptr, sizeof(mac)))
 		return verdict("bad signature", out);
 	return verdict(check_claims(a, &p, rules, out), out);
+}
+
+enum kb_err
+kb_jwt_verify_by(struct kb_arena *a, struct kb_slice token,
+    const struct kb_jws_key *key, const struct kb_jwt_rules *rules,
+    struct kb_jwt *out)
+{
+	const char *problem;
+	struct parts p;
+
+	*out = (struct kb_jwt) { .why = NULL };
+	problem = take_apart(a, token.ptr, token.len, &p);
+	if (problem)
+		return verdict(problem, out);
+	if (!kb_str_eq(kb_json_str(p.header, "alg"), kb_jws_key_alg(key)))
+		return verdict("alg is not the key's", out);
+	if (!kb_jws_key_verify(key, p.signed_text.ptr, p.signed_text.len,
+		(const unsigned char *)p.sig.ptr, p.sig.len))
+		return verdict("bad signature", out);
+	return verdict(check_claims(a, &p, rules, out), out);
+}
+
+enum kb_err
+kb_jwt_peek_header(struct kb_arena *a, const char *token, size_t len,
+    const struct kb_json **header)
+{
+	struct kb_slice part[3], text;
+
+	if (len > KB_JWT_MAX || !cut(token, len, part) ||
+	    !decode(a, part[0], &text) || !parse_object(a, text, header))
+		return KB_INVALID;
+	return KB_OK;
 }
 
 enum kb_err

@@ -13,7 +13,8 @@
 
 #define KB_JWT_MAX 8192 /* bytes of a token */
 
-enum kb_jwt_alg { KB_JWT_RS256, KB_JWT_ES256, KB_JWT_HS256 };
+/* OTHER: known, but not for keys of issuers. */
+enum kb_jwt_alg { KB_JWT_RS256, KB_JWT_ES256, KB_JWT_HS256, KB_JWT_OTHER };
 
 struct kb_jwks; /* immutable, reference counted set of keys */
 
@@ -71,6 +72,20 @@ kb_jwt_verify(struct kb_arena *a, struct kb_slice token, struct kb_jwks *keys,
 enum kb_err kb_jwt_verify_hs256(struct kb_arena *a, struct kb_slice token,
     struct kb_slice key, const struct kb_jwt_rules *rules,
     struct kb_jwt *out) KB_MUSTUSE;
+/*
+ * A key of one algorithm, for those whose tokens no issuer signs: HS256, 384,
+ * 512 with a secret of at least 16 bytes; RS and PS with 256, 384, 512,
+ * ES256, ES384, ES512 with a public key in PEM. NULL with *why (constant).
+ */
+struct kb_jws_key;
+struct kb_jws_key *kb_jws_key_new(
+    const char *alg, struct kb_slice secret, const char *pem, const char **why);
+void kb_jws_key_free(struct kb_jws_key *k); /* NULL is fine */
+/* As kb_jwt_verify; the token's kid does not matter, its alg must be the
+ * key's. */
+enum kb_err kb_jwt_verify_by(struct kb_arena *a, struct kb_slice token,
+    const struct kb_jws_key *key, const struct kb_jwt_rules *rules,
+    struct kb_jwt *out) KB_MUSTUSE;
 /* Signs `claims` (JSON object text); kid may be NULL. */
 char *kb_jwt_sign_hs256(struct kb_arena *a, const char *claims, const char *kid,
     const void *key, size_t key_len);
@@ -78,6 +93,9 @@ char *kb_jwt_sign_hs256(struct kb_arena *a, const char *claims, const char *kid,
  * verify with. KB_INVALID if it is not a token at all. */
 enum kb_err kb_jwt_peek(struct kb_arena *a, const char *token, size_t len,
     const struct kb_json **claims) KB_MUSTUSE;
+/* Its header, likewise. */
+enum kb_err kb_jwt_peek_header(struct kb_arena *a, const char *token,
+    size_t len, const struct kb_json **header) KB_MUSTUSE;
 
 /* ---- keys of an issuer ------------------------------------------------- */
 
