@@ -3,6 +3,7 @@
  * Redis that limits are shared by. The loops exchange their parts with it.
  */
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,14 +78,34 @@ counters_window(const struct counters *c)
 	return c->window;
 }
 
+/* The same in every replica, and another for each table: two of them at one
+ * Redis must not take each other for replicas. */
+static void
+name_table(const struct counters *c, char out[64])
+{
+	uint64_t hash = 14695981039346656037ULL;
+	char text[512];
+
+	snprintf(text, sizeof(text), "%s:%lld/%lld %s %lld",
+	    c->redis.host ? c->redis.host : "", (long long)c->redis.port,
+	    (long long)c->redis.database,
+	    c->redis.username ? c->redis.username : "", (long long)c->sync_ms);
+	for (const char *at = text; *at; at++)
+		hash = (hash ^ (unsigned char)*at) * 1099511628211ULL;
+	snprintf(out, 64, "kombi-%016llx", (unsigned long long)hash);
+}
+
 static struct kb_window *
 window_of(struct counters *c, const struct gateway *g)
 {
 	struct kb_window *w;
+	char name[64];
 
+	name_table(c, name);
 	pthread_mutex_lock(&all.lock);
 	if (c->window == NULL)
 		c->window = kb_window_new(&(struct kb_window_conf) {
+		    .namespace = name,
 		    .replicas = (unsigned)g->config->replicas,
 		    .loops = g->n_loops < PARTS_MAX ? (unsigned)g->n_loops
 						    : PARTS_MAX,

@@ -563,7 +563,8 @@ void *loop_slot(struct loop *l, const struct plugin *plugin,
 
 struct kb_redis;
 
-/* Where; equal ones share a client. Zero and NULL: the defaults. */
+/* Where; equal ones share a client, which has the timeout of the first. Zero
+ * and NULL: the defaults. */
 struct redis_conf {
 	const char *host; /* NULL: none here */
 	int64_t port;

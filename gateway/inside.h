@@ -420,6 +420,7 @@ void loops_join(struct gateway *g);
 void loop_redis_free(struct loop *l);
 void redis_register(void);
 void redis_forget(void);
+/* The same server as the same user; timeouts do not matter. */
 bool redis_conf_same(const struct redis_conf *a, const struct redis_conf *b);
 /* Strings of its own. */
 void redis_conf_copy(struct redis_conf *to, const struct redis_conf *from);

@@ -149,8 +149,7 @@ bool
 redis_conf_same(const struct redis_conf *a, const struct redis_conf *b)
 {
 	return same_text(a->host, b->host) && a->port == b->port &&
-	    a->database == b->database && a->timeout_ms == b->timeout_ms &&
-	    same_text(a->username, b->username) &&
+	    a->database == b->database && same_text(a->username, b->username) &&
 	    same_text(a->password, b->password);
 }
 
