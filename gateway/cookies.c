@@ -62,7 +62,8 @@ char *
 cookie_without(struct kb_arena *a, struct kb_slice field,
     const char *const *names, size_t n)
 {
-	char *out = kb_arena_alloc(a, field.len + 2);
+	/* A blank more for each ';', which may stand side by side. */
+	char *out = kb_arena_alloc(a, 2 * field.len + 1);
 	struct kb_slice part;
 	size_t len = 0;
 

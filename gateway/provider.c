@@ -435,7 +435,7 @@ oidc_userinfo(struct oidc_client *c, struct kb_arena *a, const char *access,
     const char *sub)
 {
 	const struct kb_json *claims;
-	struct endpoints e = { NULL };
+	struct endpoints e = { 0 };
 	const char *headers[] = { "Accept: application/json",
 		kb_sprintf(a, "Authorization: Bearer %s", access), NULL };
 	struct kb_fetch f = { .headers = headers, .retries = 1 };
@@ -561,7 +561,7 @@ static enum kb_err
 ask_tokens(struct oidc_client *c, struct kb_arena *a, struct kb_buf *form,
     struct tokens *out)
 {
-	struct endpoints e = { NULL };
+	struct endpoints e = { 0 };
 	const struct kb_json *j = NULL;
 	int status = 0;
 	enum kb_err err = oidc_discover(c);
@@ -672,7 +672,7 @@ oidc_refresh(struct oidc_client *c, struct kb_arena *a, const char *refresh,
 void
 oidc_revoke(struct oidc_client *c, struct kb_arena *a, const char *token)
 {
-	struct endpoints e = { NULL };
+	struct endpoints e = { 0 };
 	const struct kb_json *j;
 	struct kb_buf form;
 	int status = 0;

@@ -31,7 +31,7 @@ end_of_session(struct exchange *x, const struct oidc *o, const char *id_token)
 	const char *home = o->logout_redirect_uri.n
 	    ? o->logout_redirect_uri.v[0]
 	    : "/";
-	struct endpoints e = { NULL };
+	struct endpoints e = { 0 };
 	struct kb_buf url;
 	char *text;
 
