@@ -510,6 +510,27 @@ hash_document(struct snapshot *s, const struct document *d)
 	kb_hex(digest, 16, s->hash);
 }
 
+/* Kong's way to name an issuer: the key of a consumer's jwt_secret. Where
+ * neither plugin nor options name one, and there is one only, that is it. */
+static void
+default_issuer(struct problems *p, const struct snapshot *s)
+{
+	const char *key = NULL;
+
+	for (size_t i = 0; i < s->n_jwt_secrets; i++) {
+		const char *at = s->jwt_secrets[i].key;
+
+		if (!kb_str_starts(at, "https://") &&
+		    !kb_str_starts(at, "http://"))
+			continue;
+		if (key != NULL && !kb_str_eq(key, at))
+			return;
+		key = at;
+	}
+	if (p->defaults.issuer == NULL)
+		p->defaults.issuer = key;
+}
+
 struct snapshot *
 document_link(struct problems *p, struct document *d)
 {
@@ -533,6 +554,7 @@ document_link(struct problems *p, struct document *d)
 	read_kind(&l, KIND_VAULT, read_vault, NULL, NULL);
 	/* clang-format on */
 	credentials_link(p, s);
+	default_issuer(p, s);
 	consumers_finish(p, s);
 	config_link(p, s);
 	hash_document(s, d);

@@ -251,9 +251,9 @@ unknown_plugin(struct linking *l, const struct plugin_use *use)
 	kb_buf_init(&list, 1024);
 	for (size_t i = 0; plugins[i] != NULL; i++)
 		kb_buf_addf(&list, "%s%s", i ? ", " : "", plugins[i]->name);
-	problem(l->p, use->line,
-	    "plugin \"%s\" is not supported; there are: %s", use->name,
-	    kb_buf_str(&list));
+	(l->p->skip_unsupported ? notice : problem)(l->p, use->line,
+	    "plugin \"%s\" is not supported%s; there are: %s", use->name,
+	    l->p->skip_unsupported ? " and skipped" : "", kb_buf_str(&list));
 	kb_buf_free(&list);
 }
 

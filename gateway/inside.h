@@ -34,6 +34,7 @@ struct problems {
 	struct problem *v;
 	size_t n, cap, errors;
 	struct gateway_defaults defaults;
+	bool skip_unsupported; /* plugins that there are not: a notice */
 };
 
 /* Lines "file:12: message", by line; notices are marked. */
@@ -723,7 +724,10 @@ struct gateway_defaults gateway_defaults_of(const struct gateway *g);
 /* Reads the file as it would be served; problems on stderr. */
 bool gateway_file_ok(const struct settings *s, char **env);
 
-/* `gateway check [--allow-unset] FILE`: exit status. */
+/* config_explain.c: notices about what has no effect in a file without
+ * errors. */
+void config_explain(struct problems *p, const struct snapshot *s);
+/* `gateway check [options] FILE`: exit status. */
 int config_check(int argc, char *argv[], char *const env[]);
 
 #endif

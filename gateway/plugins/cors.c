@@ -19,7 +19,8 @@ struct cors {
 	/* made by load: lines that never change */
 	const char *granted, *preflight;
 	size_t granted_len, preflight_len;
-	bool any; /* origins: ["*"] */
+	const struct kb_regex **regexes; /* of each origin, or NULL */
+	bool any;                        /* origins: ["*"] */
 };
 
 static const struct field fields[] = {
@@ -88,16 +89,34 @@ drop_owned(struct problems *p, const struct plugin_use *use, struct strs *list)
 	*list = (struct strs) { .v = v, .n = n };
 }
 
+/* What is neither an origin nor one with a star is an expression for the
+ * whole of one; that it is one must show, so that no slip becomes one. */
+static void
+compile_origin(
+    struct problems *p, const struct plugin_use *use, struct cors *c, size_t i)
+{
+	const char *entry = c->origins.v[i], *why = NULL;
+
+	if (origin_is_fine(entry))
+		return;
+	if (strpbrk(entry, "\\([|+^$") == NULL)
+		why = "must be scheme://host[:port], scheme://*.domain or a "
+		      "regular expression";
+	else
+		c->regexes[i] = kb_regex_new(
+		    problems_arena(p), entry, KB_REGEX_WHOLE, &why);
+	if (why != NULL)
+		problem(
+		    p, use->line, "plugin cors: origin \"%s\": %s", entry, why);
+}
+
 static void
 check_lists(struct problems *p, const struct plugin_use *use, struct cors *c)
 {
+	c->regexes = kb_new_array(
+	    problems_arena(p), c->origins.n + 1, const struct kb_regex *);
 	for (size_t i = 0; i < c->origins.n; i++) {
-		if (!origin_is_fine(c->origins.v[i]))
-			problem(p, use->line,
-			    "plugin cors: origin \"%s\" must be "
-			    "scheme://host[:port] or scheme://*.domain; "
-			    "regular expressions are not implemented",
-			    c->origins.v[i]);
+		compile_origin(p, use, c, i);
 		c->any |= kb_str_eq(c->origins.v[i], "*");
 	}
 	if (c->origins.n == 0)
@@ -180,8 +199,12 @@ is_allowed(const struct cors *c, struct kb_slice origin)
 		const char *entry = c->origins.v[i];
 		const char *star = strchr(entry, '*');
 
-		if (star ? star[1] && pattern_matches(entry, star, origin)
-			 : kb_slice_eq(origin, entry))
+		if (c->regexes[i] != NULL) {
+			if (kb_regex_match(c->regexes[i], origin, NULL))
+				return true;
+		} else if (star
+			? star[1] && pattern_matches(entry, star, origin)
+			: kb_slice_eq(origin, entry))
 			return true;
 	}
 	return false;

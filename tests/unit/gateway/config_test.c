@@ -383,6 +383,181 @@ the_most_specific_plugin_configuration_wins(void **state)
 	done(&l);
 }
 
+static const struct plugin_use *
+for_consumer(const struct loaded *l, const char *route, const char *consumer)
+{
+	const struct route *r = NULL;
+	const struct consumer *c = NULL;
+
+	for (size_t i = 0; i < l->s->n_routes; i++)
+		if (kb_str_eq(l->s->routes[i]->name, route))
+			r = l->s->routes[i];
+	for (size_t i = 0; i < l->s->n_consumers; i++)
+		if (kb_str_eq(l->s->consumers[i]->username, consumer))
+			c = l->s->consumers[i];
+	return use_of_consumer(l->s, plugin_find("request-termination"), r, c);
+}
+
+static void
+consumers_come_in_kongs_order(void **state)
+{
+	static const struct {
+		const char *scope, *where;
+	} order[] = {
+		{ "route a and service stack and consumer u",
+		    "route: a, service: stack, consumer: u" },
+		{ "route a and consumer u", "route: a, consumer: u" },
+		{ "service stack and consumer u",
+		    "service: stack, consumer: u" },
+		{ "route a and consumer_group g",
+		    "route: a, consumer_group: g" },
+		{ "service stack and route a", "route: a, service: stack" },
+		{ "consumer u", "consumer: u" },
+		{ "consumer_group g", "consumer_group: g" },
+	};
+	char yaml[4096];
+
+	(void)state;
+	for (size_t first = 0; first < KB_COUNT(order); first++) {
+		const struct plugin_use *use;
+		struct loaded l;
+		size_t n = (size_t)snprintf(yaml, sizeof(yaml), "%s",
+		    SERVICE "  routes:\n  - {name: a, paths: [/a]}\n"
+			    "consumer_groups: [{name: g}]\n"
+			    "consumers:\n- {username: u, groups: [{name: g}]}\n"
+			    "- {username: v}\n"
+			    "plugins:\n- {name: request-termination}\n"
+			    "- {name: request-termination, route: a}\n");
+
+		for (size_t i = KB_COUNT(order); i-- > first;)
+			n += (size_t)snprintf(yaml + n, sizeof(yaml) - n,
+			    "- {name: request-termination, %s}\n",
+			    order[i].where);
+		load(&l, yaml);
+		assert_string_equal(kb_buf_str(&l.text), "");
+		use = for_consumer(&l, "a", "u");
+		assert_non_null(use);
+		/* Scopes are told in the order service, route, consumer. */
+		assert_int_equal(use->consumer != NULL,
+		    strstr(order[first].where, "consumer:") != NULL);
+		assert_int_equal(use->consumer_group != NULL,
+		    strstr(order[first].where, "consumer_group:") != NULL);
+		assert_int_equal(use->route != NULL,
+		    strstr(order[first].where, "route:") != NULL);
+		assert_int_equal(use->service != NULL,
+		    strstr(order[first].where, "service:") != NULL);
+		done(&l);
+	}
+	refused_with(HEAD "consumers: [{username: u}]\nplugins:\n"
+			  "- {name: key-auth, consumer: u}\n",
+	    "kong.yml:4: plugin key-auth: cannot be configured for a "
+	    "consumer");
+}
+
+static void
+plugins_run_where_their_protocols_are(void **state)
+{
+	struct loaded l;
+
+	(void)state;
+	load(&l,
+	    SERVICE "  routes:\n  - {name: a, paths: [/a], protocols: [https]}"
+		    "\n  - {name: b, paths: [/b]}\n"
+		    "plugins:\n- {name: request-termination, protocols: "
+		    "[http]}\n");
+	assert_int_equal(l.s->routes[0]->chain.n, 0);
+	assert_int_equal(l.s->routes[1]->chain.n, 1);
+	done(&l);
+}
+
+static void
+explained(const char *yaml, const char *says)
+{
+	struct loaded l;
+
+	load(&l, yaml);
+	assert_false(problems_any(&l.p));
+	config_explain(&l.p, l.s);
+	kb_buf_reset(&l.text);
+	problems_print(&l.p, true, &l.text);
+	if (says == NULL)
+		assert_string_equal(kb_buf_str(&l.text), "");
+	else
+		assert_says(&l, says);
+	done(&l);
+}
+
+static void
+dead_configuration_is_explained(void **state)
+{
+	(void)state;
+	explained(SERVICE "  routes:\n  - {name: a, paths: [/a]}\n"
+			  "  - {name: b, paths: [/a], methods: [GET, OPTIONS]}"
+			  "\n  - {name: c, paths: [/a/b], hosts: [x.io]}\n"
+			  "  - {name: d, paths: [/a/], hosts: [\"*.x.io\"]}\n",
+	    NULL);
+	explained(SERVICE "  routes:\n  - {name: a, paths: [/a]}\n"
+			  "  - {name: b, paths: [/a]}\n",
+	    "kong.yml:7: note: route b: \"/a\" is never reached: route a "
+	    "(line 6) takes all of it");
+	explained(SERVICE
+	    "  routes:\n  - {name: a, paths: [/a], methods: [GET]}\n",
+	    "kong.yml:6: note: route a: no page of another origin can call");
+	explained(HEAD "plugins:\n- name: cors\n  config:\n"
+		       "    credentials: true\n    origins:\n"
+		       "    - https://*.x.io\n",
+	    "kong.yml:7: note: plugin cors: any page at \"https://*.x.io\" "
+	    "may act");
+	explained(HEAD "plugins:\n- name: cors\n  config: {origins: [\"*\"]}"
+		       "\n",
+	    "kong.yml:4: note: plugin cors: every page of the web");
+	explained(HEAD
+	    "plugins:\n- name: jwt\n  config: {issuer: \"https://i\", "
+	    "uri_param_names: [], claims_to_verify: [exp], "
+	    "maximum_expiration: 3600}\n",
+	    "kong.yml:4: note: plugin jwt: maximum_expiration");
+	explained(HEAD "services: [{name: s, host: h, enabled: false}]\n",
+	    "kong.yml:2: note: service s: is not enabled");
+	explained(HEAD "upstreams: [{name: u}]\n",
+	    "note: upstream \"u\" is not the host of any service");
+}
+
+static void
+unsupported_plugins_may_be_skipped(void **state)
+{
+	struct loaded l = { 0 };
+	const char *yaml = HEAD "plugins: [{name: oauth2}]\n";
+
+	(void)state;
+	l.p.arena = kb_arena_new(0);
+	l.p.file = "kong.yml";
+	l.p.skip_unsupported = true;
+	l.s = config_parse(&l.p, yaml, strlen(yaml), &l.sub);
+	assert_false(problems_any(&l.p));
+	kb_buf_init(&l.text, 1 << 20);
+	problems_print(&l.p, true, &l.text);
+	assert_says(&l, "plugin \"oauth2\" is not supported and skipped");
+	done(&l);
+}
+
+static void
+a_jwt_secret_names_the_issuer(void **state)
+{
+	struct loaded l;
+
+	(void)state;
+	load(&l,
+	    HEAD "consumers:\n- username: u\n  jwt_secrets:\n"
+		 "  - key: https://issuer.example\n    algorithm: RS256\n"
+		 "    rsa_public_key: |\n      # replace this by the key\n"
+		 "plugins:\n- {name: jwt, config: {claims_to_verify: [exp], "
+		 "uri_param_names: []}}\n");
+	assert_false(problems_any(&l.p));
+	assert_says(&l, "keys come from the key set of the issuer");
+	assert_string_equal(l.p.defaults.issuer, "https://issuer.example");
+	done(&l);
+}
+
 static void
 a_disabled_plugin_does_not_shadow_and_a_disabled_service_has_no_routes(
     void **state)
@@ -455,8 +630,10 @@ plugins_check_their_configuration(void **state)
 	} cases[] = {
 		{ "{name: cors, config: {origins: [\"*\"], credentials: true}}",
 		    "credentials need origins by name" },
-		{ "{name: cors, config: {origins: [\"https://.*[.]x\"]}}",
-		    "regular expressions are not implemented" },
+		{ "{name: cors, config: {origins: [\"https://(.*[.]x\"]}}",
+		    "plugin cors: origin \"https://(.*[.]x\": missing" },
+		{ "{name: cors, config: {origins: [\"app.x.io\"]}}",
+		    "must be scheme://host[:port], scheme://*.domain or" },
 		{ "{name: jwt, config: {issuer: \"https://i\", "
 		  "claims_to_verify: [aud]}}",
 		    "claims_to_verify has aud but there is no audience" },
@@ -560,6 +737,11 @@ main(void)
 		cmocka_unit_test(anchors_and_merges_are_resolved),
 		cmocka_unit_test(files_before_3_0_have_unmarked_regexes),
 		cmocka_unit_test(the_most_specific_plugin_configuration_wins),
+		cmocka_unit_test(consumers_come_in_kongs_order),
+		cmocka_unit_test(plugins_run_where_their_protocols_are),
+		cmocka_unit_test(dead_configuration_is_explained),
+		cmocka_unit_test(unsupported_plugins_may_be_skipped),
+		cmocka_unit_test(a_jwt_secret_names_the_issuer),
 		cmocka_unit_test(
 		    a_disabled_plugin_does_not_shadow_and_a_disabled_service_has_no_routes),
 		cmocka_unit_test(targets_take_turns_by_their_weight),
