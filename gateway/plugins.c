@@ -10,7 +10,7 @@ extern const struct plugin plugin_correlation_id, plugin_cors, plugin_jwt,
     plugin_tenant_router, plugin_sso_start, plugin_request_transformer,
     plugin_response_transformer, plugin_ip_restriction, plugin_bot_detection,
     plugin_request_termination, plugin_key_auth, plugin_rate_limiting,
-    plugin_openid_connect;
+    plugin_openid_connect, plugin_basic_auth, plugin_redirect;
 
 const struct plugin *const plugins[] = {
 	&plugin_correlation_id,
@@ -18,6 +18,7 @@ const struct plugin *const plugins[] = {
 	&plugin_cors,
 	&plugin_jwt,
 	&plugin_key_auth,
+	&plugin_basic_auth,
 	&plugin_openid_connect,
 	&plugin_ip_restriction,
 	&plugin_request_size_limiting,
@@ -27,6 +28,7 @@ const struct plugin *const plugins[] = {
 	&plugin_tenant_router,
 	&plugin_request_transformer,
 	&plugin_response_transformer,
+	&plugin_redirect,
 	&plugin_sso_start,
 	&plugin_request_termination,
 	NULL,
