@@ -12,7 +12,7 @@
 /* ---- how an upstream chooses ----------------------------------------------
  */
 
-enum algorithm { ROUND_ROBIN, LEAST_CONNECTIONS, CONSISTENT_HASHING };
+enum algorithm { ROUND_ROBIN, LEAST_CONNECTIONS, CONSISTENT_HASHING, LATENCY };
 
 enum hash_on {
 	HASH_NONE,
@@ -46,6 +46,14 @@ struct balance {
 uint64_t balance_hash(const void *data, size_t len);
 /* What a request is hashed by; 0: nothing, so that targets take turns. */
 uint64_t balance_key(struct exchange *x);
+/*
+ * A mean of latencies that forgets: after `since_ms` the new sample weighs as
+ * time has passed (10 s: half). And what an address is worth that has this
+ * mean, was heard of so long ago and has so many calls: the less the better;
+ * news that are old count for little, so that everybody has his turn again.
+ */
+uint64_t latency_mean(uint64_t mean_us, int64_t since_ms, uint64_t sample_us);
+uint64_t latency_score(uint64_t mean_us, int64_t age_ms, unsigned calls);
 /* Index in the ring of the first point at or after the key. */
 size_t ring_find(const struct balance *b, uint64_t key);
 
@@ -118,7 +126,9 @@ struct spot {
 	struct kb_series *series[TARGET_STATES];
 	atomic_ullong state;
 	atomic_llong changed_ms; /* monotonic */
-	atomic_uint calls;       /* for least-connections */
+	atomic_uint calls;       /* for least-connections and latency */
+	atomic_ullong mean_us;   /* for latency; 0: not known */
+	atomic_llong sampled_ms;
 	/* main loop only */
 	struct probe *probe;
 	int64_t probed_ms, jitter_ms;
@@ -251,6 +261,7 @@ struct picked {
 	struct spot *spot;
 	size_t at;
 	bool counted, pinned;
+	int64_t began_ns; /* for latency */
 };
 
 /*

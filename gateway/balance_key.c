@@ -236,3 +236,30 @@ balance_key(struct exchange *x)
 	}
 	return 0;
 }
+
+/* ---- latency
+ * ----------------------------------------------------------------- */
+
+enum { HALF_MS = 10000, HALVINGS_MAX = 20 };
+
+uint64_t
+latency_mean(uint64_t mean_us, int64_t since_ms, uint64_t sample_us)
+{
+	uint64_t since = since_ms > 1 ? (uint64_t)since_ms : 1;
+
+	if (mean_us == 0)
+		return sample_us ? sample_us : 1;
+	if (since > 100 * HALF_MS)
+		since = 100 * HALF_MS;
+	return (mean_us * HALF_MS + sample_us * since) / (HALF_MS + since) + 1;
+}
+
+uint64_t
+latency_score(uint64_t mean_us, int64_t age_ms, unsigned calls)
+{
+	int64_t halvings = age_ms / HALF_MS;
+
+	if (halvings > HALVINGS_MAX)
+		halvings = HALVINGS_MAX;
+	return ((mean_us >> halvings) + 1) * ((uint64_t)calls + 1);
+}

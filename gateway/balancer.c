@@ -272,6 +272,44 @@ by_load(const struct choice *c, struct picked *out)
 	return weight > 0;
 }
 
+static uint64_t
+score_of(const struct choice *c, struct spot *spot)
+{
+	return latency_score(
+	    atomic_load_explicit(&spot->mean_us, memory_order_relaxed),
+	    c->now -
+		atomic_load_explicit(&spot->sampled_ms, memory_order_relaxed),
+	    atomic_load_explicit(&spot->calls, memory_order_relaxed));
+}
+
+/* The quicker of two: the one whose turn it is, and any other one. All to
+ * the quickest would make it the slowest. */
+static bool
+by_latency(const struct choice *c, struct picked *out)
+{
+	const struct upstream *u = c->u;
+	size_t turn = c->turn % u->wheel_n;
+	size_t other = u->wheel_n < 2
+	    ? 0
+	    : 1 + (c->turn * 2654435761U >> 7) % (u->wheel_n - 1);
+	size_t pair[] = { turn, (turn + other) % u->wheel_n };
+	struct picked best = { 0 };
+
+	for (size_t i = 0; i < KB_COUNT(pair); i++) {
+		struct seat *seat = u->targets[u->wheel[pair[i]]].seat;
+		struct picked one = *out;
+
+		if (take_any(c, seat, c->turn, &one) &&
+		    (best.spot == NULL ||
+			score_of(c, one.spot) < score_of(c, best.spot)))
+			best = one;
+	}
+	if (best.spot == NULL)
+		return by_turns(c, out);
+	*out = best;
+	return true;
+}
+
 static bool
 by_hash(const struct choice *c, struct picked *out)
 {
@@ -297,6 +335,8 @@ look(const struct choice *c, struct picked *out)
 		return take_any(c, c->only->seat, c->turn, out);
 	if (b != NULL && b->algorithm == LEAST_CONNECTIONS)
 		return by_load(c, out);
+	if (b != NULL && b->algorithm == LATENCY && c->u->wheel_n)
+		return by_latency(c, out);
 	if (b != NULL && b->algorithm == CONSISTENT_HASHING && c->key)
 		return by_hash(c, out);
 	return by_turns(c, out);
@@ -364,7 +404,10 @@ balancer_pick(struct loop *l, struct local *local, const struct service *s,
 	out->pinned = true;
 	if (c.pass >= PANIC)
 		health_count_panic(u);
-	if (u->balance && u->balance->algorithm == LEAST_CONNECTIONS) {
+	if (u->balance &&
+	    (u->balance->algorithm == LEAST_CONNECTIONS ||
+		u->balance->algorithm == LATENCY)) {
+		out->began_ns = kb_mono_ns();
 		atomic_fetch_add(&out->spot->calls, 1);
 		out->counted = true;
 	}
@@ -383,12 +426,27 @@ mark(struct picked *p, int64_t down_until)
 		p->set->down_until_ms[p->at] = down_until;
 }
 
+/* Until the head of the answer; two loops at once may lose one sample. */
+static void
+sample(struct picked *p)
+{
+	struct spot *spot = p->spot;
+	int64_t now = kb_mono_ms(), took = kb_mono_ns() - p->began_ns;
+
+	atomic_store(&spot->mean_us,
+	    latency_mean(atomic_load(&spot->mean_us),
+		now - atomic_load(&spot->sampled_ms), (uint64_t)took / 1000));
+	atomic_store(&spot->sampled_ms, now);
+}
+
 void
 balancer_answered(struct picked *p, int status)
 {
 	const struct checks *k = p->upstream ? p->upstream->checks : NULL;
 
 	mark(p, 0);
+	if (p->counted && p->upstream->balance->algorithm == LATENCY)
+		sample(p);
 	if (k != NULL && k->watches && p->spot)
 		health_status(p->seat, p->spot, &k->passive, status);
 }

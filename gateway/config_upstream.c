@@ -359,7 +359,7 @@ struct upstream_reading {
 };
 
 static const char *const algorithms[] = { "round-robin", "least-connections",
-	"consistent-hashing", NULL };
+	"consistent-hashing", "latency", NULL };
 static const char *const sources[] = { "none", "consumer", "ip", "header",
 	"cookie", "path", "query_arg", "uri_capture", NULL };
 

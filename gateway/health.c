@@ -334,6 +334,7 @@ match_all(struct seat *s, const struct peer_address *list, size_t n)
 			continue;
 		p->address = list[i];
 		atomic_store(&p->state, 0);
+		atomic_store(&p->mean_us, 0);
 		atomic_store(&p->changed_ms, kb_mono_ms());
 		clear(p->series);
 		memset(p->series, 0, sizeof(p->series));

@@ -15,13 +15,14 @@ class Target:
     """An upstream whose answers and whose health a test sets."""
 
     def __init__(self):
-        self.server, self.status, self.health, self.hold = Upstream(), 200, 200, None
+        self.server, self.status, self.health, self.hold, self.lag = Upstream(), 200, 200, None, 0
         self.server.rules["/health"] = lambda wire, head: send(wire, self.health, b"")
         self.server.rules["/"] = self.answer
         self.address = f"127.0.0.1:{self.server.port}"
 
     def answer(self, wire, head):
         wire.body(head)
+        threading.Event().wait(self.lag)
         if self.hold is not None:
             self.hold.wait(20)
         send(wire, self.status, self.address.encode())
@@ -279,6 +280,14 @@ def test_least_connections_prefers_who_has_less_to_do():
             thread.join()
         assert set(who(gateway, 6)) == {one.address, two.address}
     test({"algorithm": "least-connections"}, [Target(), Target()])
+
+
+def test_latency_prefers_who_answers_sooner_and_asks_the_other_now_and_then():
+    def run(gateway, quick, lame):
+        lame.lag = 0.03
+        got = [gateway.call("GET", "/x").body.decode() for _ in range(60)]
+        assert got.count(quick.address) > 40 and got.count(lame.address) >= 1, (got.count(quick.address), got.count(lame.address))
+    with_gateway(run)({"algorithm": "latency"}, [Target(), Target()])
 
 
 def test_a_hash_of_a_header_keeps_its_target_and_moves_only_while_that_is_out():

@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from gateway_rig import Gateway, ROOT, Upstream, connect, request_bytes, run_tests, send, until  # noqa: E402
+from gateway_rig import Gateway, ROOT, Upstream, connect, gateway_binary, request_bytes, run_tests, send, until  # noqa: E402
 
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="kombi-upstream-tls-"))
 
@@ -195,7 +195,8 @@ def test_rotated_certificates_are_taken_at_sighup_and_unchanged_ones_keep_their_
         before = gateway.rss_kib()
         for _ in range(30):
             gateway.reload(text)
-        assert gateway.rss_kib() - before < 3000
+        if "asan" not in gateway_binary():  # which frees late
+            assert gateway.rss_kib() - before < 3000
     finally:
         gateway.stop()
 

@@ -153,9 +153,29 @@ a_hash_needs_what_it_hashes(void **state)
 	refused("hash_on: cookie, hash_on_cookie: \"a;b\", targets: [" A "]",
 	    "needs hash_on_cookie");
 	refused("slots: 5, targets: [" A "]", "slots must be 10 to 65536");
-	refused("algorithm: latency, targets: [" A "]",
+	refused("algorithm: fastest, targets: [" A "]",
 	    "is not one of: round-robin, least-connections, "
 	    "consistent-hashing");
+}
+
+static void
+a_mean_of_latencies_follows_and_forgets(void **state)
+{
+	uint64_t mean = latency_mean(0, 5, 1000);
+
+	(void)state;
+	assert_int_equal(mean, 1000);
+	for (int i = 0; i < 200; i++)
+		mean = latency_mean(mean, 100, 9000);
+	assert_in_range(mean, 7500, 9000);
+	/* One outlier among many does not decide. */
+	assert_in_range(latency_mean(1000, 5, 1000000), 1000, 2000);
+	/* After a long silence the news is all that counts. */
+	assert_in_range(latency_mean(1000, INT64_MAX, 9000), 8800, 9000);
+	assert_true(latency_score(9000, 0, 0) > latency_score(1000, 0, 5));
+	assert_true(latency_score(1000, 0, 9) > latency_score(9000, 0, 0));
+	assert_true(latency_score(9000, 60000, 0) < latency_score(1000, 0, 0));
+	assert_true(latency_score(0, INT64_MAX, 0) > 0);
 }
 
 int
@@ -167,6 +187,7 @@ main(void)
 		cmocka_unit_test(a_target_that_leaves_moves_only_its_own_keys),
 		cmocka_unit_test(hashes_are_the_same_everywhere),
 		cmocka_unit_test(a_hash_needs_what_it_hashes),
+		cmocka_unit_test(a_mean_of_latencies_follows_and_forgets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
