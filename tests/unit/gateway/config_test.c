@@ -113,8 +113,8 @@ a_wrong_type_is_named_with_its_line(void **state)
 	    "kong.yml:5: service: enabled must be true or false");
 	refused_with(
 	    SERVICE "  routes: 7\n", "kong.yml:5: routes must be a list");
-	refused_with(HEAD "upstreams:\n- name: u\n  algorithm: latency\n",
-	    "kong.yml:4: upstream: algorithm \"latency\" is not one of: "
+	refused_with(HEAD "upstreams:\n- name: u\n  algorithm: fastest\n",
+	    "kong.yml:4: upstream: algorithm \"fastest\" is not one of: "
 	    "round-robin");
 }
 
