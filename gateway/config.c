@@ -43,7 +43,8 @@ static const struct field service_fields[] = {
 	CONF_STR(struct service, url),
 	CONF_ENUM(struct service, protocol, .choices = protocols),
 	CONF_STR(struct service, host),
-	CONF_INT(struct service, port, .min = 1, .max = 65535),
+	CONF_INT(struct service, port, .min = 1, .max = 65535,
+	    .initial = "80"), /* of https: 443 */
 	CONF_STR(struct service, path, .empty = true),
 	CONF_INT(struct service, retries, .min = 0, .max = 32767),
 	CONF_INT(struct service, connect_timeout, .min = 1, .max = TIMEOUT_MAX),
@@ -51,7 +52,8 @@ static const struct field service_fields[] = {
 	CONF_INT(struct service, read_timeout, .min = 1, .max = TIMEOUT_MAX),
 	CONF_BOOL(struct service, enabled),
 	CONF_STRS(struct service, tags),
-	CONF_ENUM(struct service, tls_verify, .choices = switches),
+	CONF_ENUM(
+	    struct service, tls_verify, .choices = switches, .type = "boolean"),
 	CONF_INT(struct service, tls_verify_depth, .min = 0, .max = 64),
 	CONF_SKIP("client_certificate"), /* references are resolved */
 	CONF_SKIP("ca_certificates"),
@@ -59,6 +61,18 @@ static const struct field service_fields[] = {
 	CONF_SKIP("plugins"),
 	CONF_END,
 };
+
+static const struct service service_defaults = {
+	.retries = 5,
+	.connect_timeout = 60000,
+	.write_timeout = 60000,
+	.read_timeout = 60000,
+	.enabled = true,
+	.tls_verify = TLS_VERIFY_UNSET,
+	.tls_verify_depth = -1,
+};
+
+const struct schema service_schema = { service_fields, &service_defaults };
 
 struct route_reading {
 	struct route route;
@@ -81,7 +95,8 @@ static const struct field route_fields[] = {
 	IN_ROUTE(FIELD_STRS, paths, struct strs),
 	IN_ROUTE(FIELD_STRS, methods, struct strs),
 	IN_ROUTE(FIELD_STRS, hosts, struct strs),
-	IN_ROUTE(FIELD_STRS, protocols, struct strs),
+	IN_ROUTE(FIELD_STRS, protocols, struct strs,
+	    .initial = "[\"http\",\"https\"]"),
 	IN_ROUTE(FIELD_STRS, tags, struct strs),
 	IN_ROUTE(FIELD_BOOL, strip_path, bool),
 	IN_ROUTE(FIELD_BOOL, preserve_host, bool),
@@ -94,8 +109,10 @@ static const struct field route_fields[] = {
 	    .max = 426),
 	CONF_NODE(struct route_reading, headers),
 	IN_ROUTE(FIELD_STRS, snis, struct strs),
-	CONF_NOTE("request_buffering", "bodies are always streamed"),
-	CONF_NOTE("response_buffering", "bodies are always streamed"),
+	CONF_NOTE_AS("request_buffering", "bodies are always streamed",
+	    "boolean", "true"),
+	CONF_NOTE_AS("response_buffering", "bodies are always streamed",
+	    "boolean", "true"),
 	CONF_LATER("sources", "stream routes"),
 	CONF_LATER("destinations", "stream routes"),
 	CONF_LATER("expression", "routes match by their fields"),
@@ -103,13 +120,21 @@ static const struct field route_fields[] = {
 	CONF_END,
 };
 
+static const struct route_reading route_defaults = {
+	.route.strip_path = true,
+	.https_redirect_status_code = 426,
+};
+
+const struct schema route_schema = { route_fields, &route_defaults };
+
 static const struct field use_fields[] = {
 	ENTITY_COMMON,
 	CONF_STR(struct plugin_use, name, .required = true),
 	CONF_STR(struct plugin_use, instance_name),
 	CONF_NODE(struct plugin_use, config),
 	CONF_BOOL(struct plugin_use, enabled),
-	CONF_STRS(struct plugin_use, protocols),
+	CONF_STRS(struct plugin_use, protocols,
+	    .initial = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"),
 	CONF_STRS(struct plugin_use, tags),
 	CONF_SKIP("service"),
 	CONF_SKIP("route"),
@@ -118,6 +143,10 @@ static const struct field use_fields[] = {
 	CONF_NOTE("ordering", "plugins run by Kong's priorities"),
 	CONF_END,
 };
+
+static const struct plugin_use use_defaults = { .enabled = true };
+
+const struct schema plugin_schema = { use_fields, &use_defaults };
 
 struct certificate_reading {
 	const struct kb_yaml *cert, *cert_alt;
@@ -129,8 +158,9 @@ struct sni_reading {
 
 static const struct field certificate_fields[] = {
 	ENTITY_COMMON,
-	CONF_NODE(struct certificate_reading, cert, .required = true),
-	CONF_NODE(struct certificate_reading, cert_alt),
+	CONF_NODE(struct certificate_reading, cert, .required = true,
+	    .type = "string"),
+	CONF_NODE(struct certificate_reading, cert_alt, .type = "string"),
 	CONF_LATER("key_alt", "one key a certificate"),
 	CONF_SKIP("tags"),
 	CONF_SKIP("key"),
@@ -140,7 +170,8 @@ static const struct field certificate_fields[] = {
 
 static const struct field ca_certificate_fields[] = {
 	ENTITY_COMMON,
-	CONF_NODE(struct certificate_reading, cert, .required = true),
+	CONF_NODE(struct certificate_reading, cert, .required = true,
+	    .type = "string"),
 	CONF_SKIP("cert_digest"),
 	CONF_SKIP("tags"),
 	CONF_END,
@@ -154,8 +185,12 @@ static const struct field sni_fields[] = {
 	CONF_END,
 };
 
+const struct schema certificate_schema = { certificate_fields, NULL };
+const struct schema ca_certificate_schema = { ca_certificate_fields, NULL };
+const struct schema sni_schema = { sni_fields, NULL };
+
 struct vault_reading {
-	const char *name, *prefix;
+	const char *name, *prefix, *description;
 	const struct kb_yaml *config;
 };
 
@@ -163,7 +198,7 @@ static const struct field vault_fields[] = {
 	ENTITY_COMMON,
 	CONF_STR(struct vault_reading, name, .required = true),
 	CONF_STR(struct vault_reading, prefix, .required = true),
-	CONF_SKIP("description"),
+	CONF_STR(struct vault_reading, description),
 	CONF_NODE(struct vault_reading, config),
 	CONF_SKIP("tags"),
 	CONF_END,
@@ -198,6 +233,8 @@ read_vault(struct loading *l, struct entity *e)
 		    l->p, r.config, vault_config_fields, &c, "vault: config");
 	return NULL;
 }
+
+const struct schema vault_schema = { vault_fields, NULL };
 
 /* ---- certificates -------------------------------------------------------- */
 
@@ -286,7 +323,7 @@ read_use(struct loading *l, struct entity *e)
 {
 	struct plugin_use *use = kb_new(l->a, struct plugin_use);
 
-	use->enabled = true;
+	*use = use_defaults;
 	fields_read(l->p, e->y, use_fields, use, "plugin");
 	use->line = e->line;
 	use->service = made(l, e, "service");
@@ -300,8 +337,7 @@ read_use(struct loading *l, struct entity *e)
 static void *
 read_route(struct loading *l, struct entity *e)
 {
-	struct route_reading r = { .route.strip_path = true,
-		.https_redirect_status_code = 426 };
+	struct route_reading r = route_defaults;
 	struct route *route = kb_new(l->a, struct route);
 
 	fields_read(l->p, e->y, route_fields, &r, "route");
@@ -416,16 +452,8 @@ read_service(struct loading *l, struct entity *e)
 {
 	struct service *s = kb_new(l->a, struct service);
 
-	*s = (struct service) {
-		.retries = 5,
-		.connect_timeout = 60000,
-		.write_timeout = 60000,
-		.read_timeout = 60000,
-		.enabled = true,
-		.tls_verify = TLS_VERIFY_UNSET,
-		.tls_verify_depth = -1,
-		.line = e->line,
-	};
+	*s = service_defaults;
+	s->line = e->line;
 	fields_read(l->p, e->y, service_fields, s, "service");
 	s->id = e->id;
 	s->client_certificate = made(l, e, "client_certificate");
@@ -482,10 +510,12 @@ read_kind(struct loading *l, enum kind kind,
 	else
 		n = &none;
 	for (size_t i = 0; i < of->n; i++) {
+		l->p->entity = of->v[i];
 		of->v[i]->made = read(l, of->v[i]);
 		if (v != NULL && of->v[i]->made != NULL)
 			(*v)[(*n)++] = of->v[i]->made;
 	}
+	l->p->entity = NULL;
 }
 
 /* Of all that it holds: what was put into the file counts, where it came

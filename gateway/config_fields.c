@@ -33,6 +33,9 @@ add(struct problems *p, unsigned line, bool error, const char *text)
 		.order = (unsigned)p->n,
 		.error = error,
 		.text = text,
+		.about = p->about,
+		.field = p->field,
+		.entity = p->entity,
 	};
 	p->n++;
 }
@@ -381,6 +384,7 @@ read_member(struct problems *p, const struct kb_yaml *y,
 	const struct field *near;
 
 	if (f == NULL) {
+		p->field = y->key;
 		near = nearest(table, y->key);
 		if (near != NULL)
 			problem(p, y->key_line,
@@ -389,11 +393,13 @@ read_member(struct problems *p, const struct kb_yaml *y,
 		else
 			problem(p, y->key_line, "%s: unknown field \"%s\"",
 			    what, y->key);
+		p->field = NULL;
 		return;
 	}
 	/* null is Kong's way to say "not set". */
 	if (kb_yaml_is_null(y) && f->kind != FIELD_NODE)
 		return;
+	p->field = f->name;
 	readers[f->kind](&(struct reading) {
 	    .p = p,
 	    .value = y,
@@ -401,6 +407,7 @@ read_member(struct problems *p, const struct kb_yaml *y,
 	    .what = what,
 	    .at = (char *)into + f->offset,
 	});
+	p->field = NULL;
 }
 
 void
@@ -423,7 +430,10 @@ fields_read(struct problems *p, const struct kb_yaml *map,
 			    what, y->key);
 	for (const struct field *f = table; f->kind != FIELD_END; f++)
 		if (f->required &&
-		    (map == NULL || kb_yaml_get(map, f->name) == NULL))
+		    (map == NULL || kb_yaml_get(map, f->name) == NULL)) {
+			p->field = f->name;
 			problem(p, map ? map->line : 0, "%s: %s is required",
 			    what, f->name);
+			p->field = NULL;
+		}
 }

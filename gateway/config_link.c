@@ -232,10 +232,11 @@ link_upstreams(struct linking *l)
 			notice(l->p, u->line,
 			    "upstream \"%s\" is not the host of any service",
 			    u->name);
+		/* As in Kong: targets may come later, or go for a while. */
 		if (used && u->wheel_n == 0)
-			problem(l->p, u->line,
+			notice(l->p, u->line,
 			    "upstream \"%s\" has no target with a weight above "
-			    "0",
+			    "0: its services answer 503",
 			    u->name);
 	}
 }

@@ -41,25 +41,19 @@ add_status(struct status_set *set, int64_t status)
 }
 
 static void
-set_statuses(
-    struct status_set *set, const struct ints *given, const int16_t *usual)
+set_statuses(struct status_set *set, const struct ints *list)
 {
-	if (given->v != NULL)
-		for (size_t i = 0; i < given->n; i++)
-			add_status(set, given->v[i]);
-	else
-		for (; *usual; usual++)
-			add_status(set, *usual);
+	for (size_t i = 0; i < list->n; i++)
+		add_status(set, list->v[i]);
 }
 
 /* Kong's lists, but for 429: that a caller has asked too often says nothing
  * about the target, and must not take it from all others. */
-static const int16_t active_healthy[] = { 200, 302, 0 };
-static const int16_t active_unhealthy[] = { 404, 500, 501, 502, 503, 504, 505,
-	0 };
-static const int16_t passive_healthy[] = { 200, 201, 202, 203, 204, 205, 206,
-	207, 208, 226, 300, 301, 302, 303, 304, 305, 306, 307, 308, 0 };
-static const int16_t passive_unhealthy[] = { 500, 503, 0 };
+static const int64_t active_healthy[] = { 200, 302 };
+static const int64_t active_unhealthy[] = { 404, 500, 501, 502, 503, 504, 505 };
+static const int64_t passive_healthy[] = { 200, 201, 202, 203, 204, 205, 206,
+	207, 208, 226, 300, 301, 302, 303, 304, 305, 306, 307, 308 };
+static const int64_t passive_unhealthy[] = { 500, 503 };
 
 /* ---- healthchecks
  * ------------------------------------------------------------- */
@@ -86,55 +80,82 @@ struct health_reading {
 
 static const char *const types[] = { "http", "tcp", "https", NULL };
 
-static const struct field health_fields[] = {
-	CONF_NODE(struct health_reading, active),
-	CONF_NODE(struct health_reading, passive),
-	CONF_INT(struct health_reading, threshold, .max = 100),
+static const struct field healthy_fields[] = {
+	CONF_NODE(struct state_reading, interval, .type = "number"),
+	CONF_INTS(struct state_reading, http_statuses, .min = 100, .max = 999),
+	CONF_INT(struct state_reading, successes, .max = 255),
 	CONF_END,
 };
+
+static const struct field unhealthy_fields[] = {
+	CONF_NODE(struct state_reading, interval, .type = "number"),
+	CONF_NODE(struct state_reading, recover_after, .type = "number"),
+	CONF_INTS(struct state_reading, http_statuses, .min = 100, .max = 999),
+	CONF_INT(struct state_reading, tcp_failures, .max = 255),
+	CONF_INT(struct state_reading, timeouts, .max = 255),
+	CONF_INT(struct state_reading, http_failures, .max = 255),
+	CONF_END,
+};
+
+#define STATUSES(list)                                                         \
+	{                                                                      \
+		.http_statuses = {.v = (list), .n = KB_COUNT(list) }           \
+	}
+static const struct state_reading active_good = STATUSES(active_healthy);
+static const struct state_reading active_bad = STATUSES(active_unhealthy);
+static const struct state_reading passive_good = STATUSES(passive_healthy);
+static const struct state_reading passive_bad = STATUSES(passive_unhealthy);
+
+static const struct schema active_good_schema = { healthy_fields,
+	&active_good };
+static const struct schema active_bad_schema = { unhealthy_fields,
+	&active_bad };
+static const struct schema passive_good_schema = { healthy_fields,
+	&passive_good };
+static const struct schema passive_bad_schema = { unhealthy_fields,
+	&passive_bad };
 
 static const struct field active_fields[] = {
 	CONF_ENUM(struct side_reading, type, .choices = types),
 	CONF_STR(struct side_reading, http_path),
-	CONF_NODE(struct side_reading, timeout),
+	CONF_NODE(struct side_reading, timeout, .type = "number"),
 	CONF_INT(struct side_reading, concurrency, .min = 1, .max = 2147483648),
-	CONF_NODE(struct side_reading, interval),
-	CONF_NODE(struct side_reading, healthy),
-	CONF_NODE(struct side_reading, unhealthy),
+	CONF_NODE(struct side_reading, interval, .type = "number"),
+	CONF_NODE(struct side_reading, healthy, .record = &active_good_schema),
+	CONF_NODE(struct side_reading, unhealthy, .record = &active_bad_schema),
 	CONF_NODE(struct side_reading, headers),
 	CONF_STR(struct side_reading, https_sni),
 	CONF_BOOL(struct side_reading, https_verify_certificate),
 	CONF_END,
 };
 
+static const struct side_reading active_defaults = {
+	.concurrency = 10,
+	.http_path = "/",
+	.https_verify_certificate = true,
+};
+
 static const struct field passive_fields[] = {
 	CONF_ENUM(struct side_reading, type, .choices = types),
-	CONF_NODE(struct side_reading, healthy),
-	CONF_NODE(struct side_reading, unhealthy),
+	CONF_NODE(struct side_reading, healthy, .record = &passive_good_schema),
+	CONF_NODE(
+	    struct side_reading, unhealthy, .record = &passive_bad_schema),
 	CONF_END,
 };
 
-#define STATUSES                                                               \
-	CONF_INTS(struct state_reading, http_statuses, .min = 100, .max = 999)
-#define FAILURES                                                               \
-	CONF_INT(struct state_reading, tcp_failures, .max = 255),              \
-	    CONF_INT(struct state_reading, timeouts, .max = 255),              \
-	    CONF_INT(struct state_reading, http_failures, .max = 255)
+static const struct schema active_schema = { active_fields, &active_defaults };
+static const struct schema passive_schema = { passive_fields, NULL };
 
-static const struct field healthy_fields[] = {
-	CONF_NODE(struct state_reading, interval),
-	STATUSES,
-	CONF_INT(struct state_reading, successes, .max = 255),
+static const struct field health_fields[] = {
+	CONF_NODE(struct health_reading, active, .record = &active_schema),
+	CONF_NODE(struct health_reading, passive, .record = &passive_schema),
+	CONF_INT(struct health_reading, threshold, .max = 100),
 	CONF_END,
 };
 
-static const struct field unhealthy_fields[] = {
-	CONF_NODE(struct state_reading, interval),
-	CONF_NODE(struct state_reading, recover_after),
-	STATUSES,
-	FAILURES,
-	CONF_END,
-};
+static const struct health_reading health_defaults = { .threshold = -1 };
+
+static const struct schema health_schema = { health_fields, &health_defaults };
 
 static void
 read_states(struct problems *p, const struct side_reading *r,
@@ -199,12 +220,8 @@ read_headers(struct problems *p, const struct kb_yaml *y)
 static void
 read_active(struct problems *p, const struct kb_yaml *y, struct checks *c)
 {
-	struct side_reading r = {
-		.concurrency = 10,
-		.http_path = "/",
-		.https_verify_certificate = true,
-	};
-	struct state_reading good = { 0 }, bad = { 0 };
+	struct side_reading r = active_defaults;
+	struct state_reading good = active_good, bad = active_bad;
 
 	c->timeout_ms = 1000;
 	fields_read(p, y, active_fields, &r, "healthchecks.active");
@@ -216,9 +233,8 @@ read_active(struct problems *p, const struct kb_yaml *y, struct checks *c)
 	read_seconds(p, good.interval, "healthy.interval", &c->healthy_ms);
 	read_seconds(p, bad.interval, "unhealthy.interval", &c->unhealthy_ms);
 	set_limits(&c->active.limits, &good, &bad);
-	set_statuses(&c->active.healthy, &good.http_statuses, active_healthy);
-	set_statuses(
-	    &c->active.unhealthy, &bad.http_statuses, active_unhealthy);
+	set_statuses(&c->active.healthy, &good.http_statuses);
+	set_statuses(&c->active.unhealthy, &bad.http_statuses);
 	if (r.http_path[0] != '/' || strpbrk(r.http_path, " #"))
 		problem(p, y ? y->line : 0,
 		    "healthchecks: http_path must begin with \"/\" and hold "
@@ -240,27 +256,27 @@ static void
 read_passive(struct problems *p, const struct kb_yaml *y, struct checks *c)
 {
 	struct side_reading r = { 0 };
-	struct state_reading good = { 0 }, bad = { 0 };
+	struct state_reading good = passive_good, bad = passive_bad;
 	const struct limits *l = &c->passive.limits;
 
 	c->return_ms = RETURN_S * 1000;
 	fields_read(p, y, passive_fields, &r, "healthchecks.passive");
 	read_states(p, &r, &good, &bad);
-	if (good.interval || bad.interval)
+	if ((good.interval && !kb_yaml_is_null(good.interval)) ||
+	    (bad.interval && !kb_yaml_is_null(bad.interval)))
 		problem(p, y->line,
 		    "healthchecks.passive: interval belongs to active");
 	read_seconds(p, bad.recover_after, "recover_after", &c->return_ms);
 	set_limits(&c->passive.limits, &good, &bad);
-	set_statuses(&c->passive.healthy, &good.http_statuses, passive_healthy);
-	set_statuses(
-	    &c->passive.unhealthy, &bad.http_statuses, passive_unhealthy);
+	set_statuses(&c->passive.healthy, &good.http_statuses);
+	set_statuses(&c->passive.unhealthy, &bad.http_statuses);
 	c->watches = l->http || l->tcp || l->timeouts;
 }
 
 const struct checks *
 checks_read(struct problems *p, const struct kb_yaml *y)
 {
-	struct health_reading r = { .threshold = -1 };
+	struct health_reading r = health_defaults;
 	struct checks *c = kb_new(problems_arena(p), struct checks);
 
 	if (y == NULL || kb_yaml_is_null(y))
@@ -295,6 +311,10 @@ static const struct field target_fields[] = {
 	CONF_END,
 };
 
+static const struct target_reading target_defaults = { .weight = 100 };
+
+const struct schema target_schema = { target_fields, &target_defaults };
+
 /* Room for one more; rooms double. */
 static struct target *
 next_target(struct problems *p, struct upstream *u)
@@ -314,7 +334,7 @@ void
 upstream_read_target(
     struct problems *p, const struct entity *e, struct upstream *u)
 {
-	struct target_reading r = { .weight = 100 };
+	struct target_reading r = target_defaults;
 	struct target *t = next_target(p, u);
 	const struct kb_yaml *y = e->y;
 	const char *colon;
@@ -369,7 +389,8 @@ static const struct field upstream_fields[] = {
 	CONF_STR(struct upstream_reading, host_header),
 	CONF_STRS(struct upstream_reading, tags),
 	CONF_SKIP("targets"),
-	CONF_NODE(struct upstream_reading, healthchecks),
+	CONF_NODE(
+	    struct upstream_reading, healthchecks, .record = &health_schema),
 	CONF_ENUM(struct upstream_reading, algorithm, .choices = algorithms),
 	CONF_ENUM(struct upstream_reading, hash_on, .choices = sources),
 	CONF_ENUM(struct upstream_reading, hash_fallback, .choices = sources),
@@ -386,6 +407,13 @@ static const struct field upstream_fields[] = {
 	CONF_SKIP("client_certificate"),
 	CONF_END,
 };
+
+static const struct upstream_reading upstream_defaults = {
+	.slots = 10000,
+	.hash_on_cookie_path = "/",
+};
+
+const struct schema upstream_schema = { upstream_fields, &upstream_defaults };
 
 static void
 need(struct problems *p, unsigned line, const char *side, int on,
@@ -449,8 +477,7 @@ struct upstream *
 upstream_read(struct problems *p, const struct entity *e)
 {
 	const struct kb_yaml *y = e->y;
-	struct upstream_reading r = { .slots = 10000,
-		.hash_on_cookie_path = "/" };
+	struct upstream_reading r = upstream_defaults;
 	struct upstream *u = kb_new(problems_arena(p), struct upstream);
 
 	fields_read(p, y, upstream_fields, &r, "upstream");

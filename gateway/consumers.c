@@ -42,6 +42,8 @@ static const struct field consumer_fields[] = {
 	CONF_END,
 };
 
+const struct schema consumer_schema = { consumer_fields, NULL };
+
 static const struct field group_fields[] = {
 	CONF_STR(struct consumer_group, id),
 	CONF_STR(struct consumer_group, name, .required = true),
@@ -52,6 +54,8 @@ static const struct field group_fields[] = {
 	CONF_SKIP("plugins"),
 	CONF_END,
 };
+
+const struct schema consumer_group_schema = { group_fields, NULL };
 
 struct consumer_group *
 consumer_group_read(struct problems *p, const struct entity *e)

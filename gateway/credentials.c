@@ -140,10 +140,15 @@ static const struct field jwt_secret_fields[] = {
 	CREDENTIAL_COMMON,
 	CONF_STR(struct jwt_secret, key, .required = true),
 	CONF_ENUM(struct jwt_secret, algorithm, .choices = jwt_algorithms),
-	CONF_NODE(struct jwt_secret, rsa_public_key),
+	CONF_NODE(struct jwt_secret, rsa_public_key, .type = "string"),
 	CONF_SKIP("secret"),
 	CONF_END,
 };
+
+static const struct jwt_secret jwt_secret_defaults = { .algorithm = -1 };
+
+const struct schema jwt_secret_schema = { jwt_secret_fields,
+	&jwt_secret_defaults };
 
 struct key_reading {
 	const struct kb_yaml *key;
@@ -151,10 +156,12 @@ struct key_reading {
 
 static const struct field key_fields[] = {
 	CREDENTIAL_COMMON,
-	CONF_NODE(struct key_reading, key, .required = true),
+	CONF_NODE(struct key_reading, key, .required = true, .type = "string"),
 	CONF_LATER("ttl", "a key holds as long as it is in the file"),
 	CONF_END,
 };
+
+const struct schema keyauth_schema = { key_fields, NULL };
 
 struct basic_reading {
 	const char *username;
@@ -164,9 +171,12 @@ struct basic_reading {
 static const struct field basic_fields[] = {
 	CREDENTIAL_COMMON,
 	CONF_STR(struct basic_reading, username, .required = true),
-	CONF_NODE(struct basic_reading, password, .required = true),
+	CONF_NODE(struct basic_reading, password, .required = true,
+	    .type = "string", .secret = true),
 	CONF_END,
 };
+
+const struct schema basicauth_schema = { basic_fields, NULL };
 
 struct acl_reading {
 	const char *group;
@@ -177,6 +187,8 @@ static const struct field acl_fields[] = {
 	CONF_STR(struct acl_reading, group, .required = true),
 	CONF_END,
 };
+
+const struct schema acl_schema = { acl_fields, NULL };
 
 static const struct consumer *
 owner_of(const struct document *d, const struct entity *e)

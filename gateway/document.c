@@ -311,6 +311,8 @@ told_twice(struct problems *p, const struct document *d, const struct entity *e,
 	    ? kb_sprintf(problems_arena(p), " (also in line %u)", other->line)
 	    : "";
 
+	p->about = ABOUT_UNIQUE;
+	p->field = by;
 	if (e->kind == KIND_PLUGIN && by == NULL)
 		problem(p, e->line, "plugin %s is configured twice for %s%s",
 		    entity_text(e, "name"), plugin_scope_text(d, e), also);
@@ -326,6 +328,8 @@ told_twice(struct problems *p, const struct document *d, const struct entity *e,
 	else
 		problem(p, e->line, "%s \"%s\" is there twice%s", what,
 		    e->name ? e->name : "", also);
+	p->about = ABOUT_SCHEMA;
+	p->field = NULL;
 }
 
 bool

@@ -288,9 +288,14 @@ resolve_one(struct reader *r, struct entity *e, const struct reference *ref,
 		return NULL;
 	}
 	to = document_find(r->d, ref->to, name->text);
-	if (to == NULL)
+	if (to == NULL) {
+		r->p->about = ABOUT_FOREIGN;
+		r->p->field = ref->member;
 		problem(r->p, e->line, "%s: there is no %s \"%s\"",
 		    label_of(r, e), what, name->text);
+		r->p->about = ABOUT_SCHEMA;
+		r->p->field = NULL;
+	}
 	return to;
 }
 
@@ -422,6 +427,7 @@ resolve(struct reader *r, const struct pending *at, bool replace)
 	struct entity *e = at->e;
 	int64_t now = kb_wall_s();
 
+	r->p->entity = e;
 	for (size_t i = 0; i < n_references; i++)
 		if (references[i].from == e->kind)
 			resolve_reference(r, at, &references[i]);
@@ -435,6 +441,7 @@ resolve(struct reader *r, const struct pending *at, bool replace)
 		(void)document_replace(r->p, r->d, e);
 	else
 		(void)document_add(r->p, r->d, e);
+	r->p->entity = NULL;
 }
 
 /* Consumers that a group names get it among their groups. */

@@ -17,6 +17,7 @@
 #include <kombi/str.h>
 #include <kombi/time.h>
 
+#include "config_state.h"
 #include "process.h"
 
 enum {
@@ -64,13 +65,16 @@ load(const struct gateway *g)
 		.arena = kb_arena_new(64 * 1024),
 		.defaults = gateway_defaults_of(g),
 	};
+	const char *file = state_choose(g);
 	struct snapshot *snap;
 	struct kb_buf text;
 
 	verifiers_begin();
-	snap = config_load_file(&p, g->config->config_file, &sub);
-	if (snap != NULL && !problems_any(&p))
+	snap = config_load_file(&p, file, &sub);
+	if (snap != NULL && !problems_any(&p)) {
+		state_settle(g, file);
 		return snap;
+	}
 	kb_buf_init(&text, 1 << 20);
 	problems_print(&p, false, &text);
 	fputs(kb_buf_str(&text), stderr);
@@ -215,9 +219,11 @@ reload(struct gateway *g)
 		reap_snapshots(g);
 		kb_error(NULL, "configuration refused, the old one stays",
 		    KB_S("file", g->config->config_file));
+		reload_count(false);
 		return;
 	}
 	gateway_adopt(g, s);
+	reload_count(true);
 	kb_info(NULL, "configuration loaded", KB_N("services", s->n_services),
 	    KB_N("routes", s->n_routes), KB_S("hash", s->hash));
 }
@@ -361,6 +367,15 @@ on_signal(evutil_socket_t number, short what, void *arg)
 }
 
 static void
+on_file(void *arg)
+{
+	struct process *p = arg;
+
+	if (!successor_is_guarded(p))
+		event_active(p->reload, EV_TIMEOUT, 0);
+}
+
+static void
 watch_signals(struct process *p)
 {
 	static const int numbers[SIGNALS] = { SIGTERM, SIGINT, SIGHUP, SIGUSR2,
@@ -450,6 +465,9 @@ start(struct process *p, const char **why)
 
 	watch_signals(p);
 	sessions_init();
+	if (g->config->config_watch)
+		p->watch = watch_start(
+		    g->config->config_file, p->base, on_file, p);
 	p->internal = internal_start(g, p->base, why);
 	if (p->internal == NULL || !tls_prepare(g, why) || !loops_start(g, why))
 		return false;
@@ -508,6 +526,7 @@ finish(struct process *p)
 	struct gateway *g = &p->gateway;
 
 	internal_stop(p->internal);
+	watch_stop(p->watch);
 	prober_free(p->gateway.prober);
 	successor_free(p);
 	for (size_t i = 0; i < SIGNALS; i++)
@@ -542,6 +561,7 @@ assemble(struct process *p, struct kb_arena *a)
 	trust(g, a);
 	g->health = health_new(g->resolver);
 	metrics_register(g);
+	reload_metric_register();
 	redis_register();
 	counters_register();
 	resolver_register();

@@ -84,6 +84,17 @@ struct field {
 	int64_t min, max;
 	const char *const *choices; /* NULL-ended */
 	const char *why;            /* NOTE, LATER: said in the message */
+	/* What the Admin API tells of it, see struct schema: */
+	const struct schema *record; /* NODE: a mapping of these */
+	const char *type;            /* NODE: Kong's name; NULL: "map" */
+	const char *initial; /* default as JSON, where no struct has it */
+	bool secret;         /* never shown */
+};
+
+/* A table with what stands in the struct before it is read: the defaults. */
+struct schema {
+	const struct field *fields;
+	const void *defaults; /* NULL: there are none */
 };
 
 /* clang-format off */
@@ -98,6 +109,8 @@ struct field {
 #define CONF_NODE(t, m, ...) FIELD_(FIELD_NODE, t, m, const struct kb_yaml *, __VA_ARGS__)
 #define CONF_SKIP(n)         { .kind = FIELD_SKIP, .name = (n) }
 #define CONF_NOTE(n, w)      { .kind = FIELD_NOTE, .name = (n), .why = (w) }
+#define CONF_NOTE_AS(n, w, t, i) \
+	{ .kind = FIELD_NOTE, .name = (n), .why = (w), .type = (t), .initial = (i) }
 #define CONF_LATER(n, w)     { .kind = FIELD_LATER, .name = (n), .why = (w) }
 #define CONF_END             { .kind = FIELD_END }
 /* clang-format on */

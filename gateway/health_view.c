@@ -333,14 +333,20 @@ put_target(struct kb_exchange *ex, struct gateway *g, const struct upstream *u,
     struct kb_slice rest)
 {
 	struct kb_slice name = { NULL, 0 };
+	const struct entity *e;
 	bool healthy;
 
 	(void)kb_slice_next(&rest, '/', &name);
+	e = document_find(g->snapshot->document, KIND_TARGET,
+	    kb_slice_dup(kb_ex_arena(ex), name));
+	if (e != NULL)
+		name = kb_slice_of(e->name);
 	healthy = kb_slice_eq(rest, "healthy");
 	if (!healthy && !kb_slice_eq(rest, "unhealthy"))
 		kb_ex_fail(ex, KB_NOT_FOUND, NULL, NULL, NULL);
-	else if (kb_ex_head(ex)->method != KB_M_PUT)
-		kb_ex_fail(ex, KB_METHOD, NULL, NULL, "Allow: PUT\r\n");
+	else if (kb_ex_head(ex)->method != KB_M_PUT &&
+	    kb_ex_head(ex)->method != KB_M_POST)
+		kb_ex_fail(ex, KB_METHOD, NULL, NULL, "Allow: PUT, POST\r\n");
 	else if (u->checks == NULL)
 		kb_ex_fail(ex, KB_CONFLICT, "The upstream has no health checks",
 		    NULL, NULL);
@@ -348,6 +354,34 @@ put_target(struct kb_exchange *ex, struct gateway *g, const struct upstream *u,
 		kb_ex_fail(ex, KB_NOT_FOUND, NULL, NULL, NULL);
 	else
 		kb_ex_answer(ex, 204, "", 0, NULL, 0);
+}
+
+static bool
+is_for_health(struct kb_slice path)
+{
+	static const char *const ends[] = { "/healthy", "/unhealthy" };
+
+	for (size_t i = 0; i < KB_COUNT(ends); i++) {
+		size_t n = strlen(ends[i]);
+
+		if (path.len > n &&
+		    memcmp(path.ptr + path.len - n, ends[i], n) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* By name or id. */
+static const struct upstream *
+find_upstream(const struct snapshot *s, struct kb_slice name)
+{
+	const struct entities *all = &s->document->of[KIND_UPSTREAM];
+
+	for (size_t i = 0; i < all->n; i++)
+		if (kb_slice_eq(name, all->v[i]->name) ||
+		    kb_slice_eq(name, all->v[i]->id))
+			return all->v[i]->made;
+	return NULL;
 }
 
 bool
@@ -362,12 +396,10 @@ health_view(struct kb_exchange *ex, struct gateway *g)
 	    !kb_slice_eq(part, "upstreams") ||
 	    !kb_slice_next(&rest, '/', &part))
 		return false;
-	for (size_t i = 0; i < g->snapshot->n_upstreams && u == NULL; i++)
-		if (kb_slice_eq(part, g->snapshot->upstreams[i]->name))
-			u = g->snapshot->upstreams[i];
+	u = find_upstream(g->snapshot, part);
 	if (u == NULL || !kb_slice_next(&rest, '/', &part))
 		return false;
-	if (kb_slice_eq(part, "targets") && rest.len) {
+	if (kb_slice_eq(part, "targets") && is_for_health(rest)) {
 		put_target(ex, g, u, rest);
 		return true;
 	}

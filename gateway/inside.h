@@ -22,10 +22,20 @@
 
 /* ---- problems ------------------------------------------------------------ */
 
+/* What it is that is wrong. */
+enum about {
+	ABOUT_SCHEMA,  /* the entity itself */
+	ABOUT_FOREIGN, /* what it refers to */
+	ABOUT_UNIQUE,  /* there is one already */
+};
+
 struct problem {
 	unsigned line, order;
 	bool error;
 	const char *text;
+	enum about about;
+	const char *field;           /* of the entity, or NULL */
+	const struct entity *entity; /* or NULL */
 };
 
 struct problems {
@@ -33,12 +43,24 @@ struct problems {
 	const char *file;
 	struct problem *v;
 	size_t n, cap, errors;
+	/* Put on those that come. */
+	enum about about;
+	const char *field;
+	const struct entity *entity;
 	struct gateway_defaults defaults;
 	bool skip_unsupported; /* plugins that there are not: a notice */
 };
 
 /* Lines "file:12: message", by line; notices are marked. */
 void problems_print(const struct problems *p, bool notices, struct kb_buf *out);
+
+/* ---- tables of entities -------------------------------------------------- */
+
+/* Tables with defaults of each kind, where each is read. */
+extern const struct schema ca_certificate_schema, certificate_schema,
+    sni_schema, service_schema, route_schema, upstream_schema, target_schema,
+    consumer_group_schema, consumer_schema, jwt_secret_schema, keyauth_schema,
+    basicauth_schema, acl_schema, plugin_schema, vault_schema;
 
 /* ---- substitution -------------------------------------------------------- */
 
@@ -247,7 +269,11 @@ size_t resolver_addresses(struct resolver *r, struct peer *p,
 
 struct gateway_config {
 	const char *config_file;
-	const char *admin_listen;
+	const char *admin_listen, *admin_name;
+	struct kb_secret admin_token;
+	int admin_write; /* auto, true, false */
+	const char *config_state;
+	bool config_watch;
 	const char *issuer, *jwks_url, *client_id;
 	struct kb_secret client_secret, session_secret, session_secret_next;
 	bool userinfo;
@@ -344,6 +370,7 @@ struct gateway {
 	int reap_fd;               /* a loop has let one go */
 	int64_t loaded_ms;         /* wall time */
 	bool draining;             /* main thread */
+	bool admin_write;          /* the Admin API may change something */
 	atomic_bool reloading;
 };
 
@@ -403,7 +430,8 @@ struct loop {
 	int64_t drain_ms, drain_idle_ms;
 	atomic_bool drained;
 	atomic_ullong requests; /* read by the internal listener */
-	atomic_uint connections;
+	atomic_uint connections, busy;
+	atomic_ullong accepted;
 };
 
 /* Starts `workers` loops on sockets of the same port. NULL with a message. */

@@ -1,19 +1,17 @@
 /*
  * The listener for operators, on the main loop and by default on loopback
- * only: /health, /ready, /status, /metrics, /upstreams/NAME/health and a
- * description at /.
+ * only: Kong's Admin API (admin_api.c) with /health, /ready and /metrics.
  */
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <kombi/crypto.h>
 #include <kombi/json.h>
 #include <kombi/str.h>
 #include <kombi/time.h>
 
-#include "inside.h"
-
-enum { TEXT_MAX = 16 << 20 };
+#include "admin_api.h"
 
 struct internal {
 	struct gateway *gateway;
@@ -48,146 +46,53 @@ health_text(struct kb_arena *a, const struct gateway *g)
 	return text;
 }
 
-static void
-json(struct kb_exchange *ex, const char *text, size_t len)
-{
-	static const char lines[] = "Content-Type: application/json\r\n";
+/* ---- one call ------------------------------------------------------------ */
 
-	kb_ex_answer(ex, 200, lines, sizeof(lines) - 1, text, len);
-}
-
-static void
-health(struct kb_exchange *ex, struct internal *in)
-{
-	char *text = health_text(kb_ex_arena(ex), in->gateway);
-
-	json(ex, text, strlen(text));
-}
-
-static void
-ready(struct kb_exchange *ex, struct internal *in)
-{
-	if (in->gateway->draining || !verifiers_ready())
-		kb_ex_answer(ex, 503, "", 0, NULL, 0);
-	else
-		kb_ex_answer(ex, 200, "", 0, NULL, 0);
-}
-
-static void
-metrics(struct kb_exchange *ex, struct internal *in)
-{
-	static const char lines
-	    [] = "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n";
-	struct kb_buf b;
-
-	(void)in;
-	kb_buf_init(&b, TEXT_MAX);
-	kb_metrics_text(&b);
-	kb_ex_answer(ex, 200, lines, sizeof(lines) - 1, kb_buf_str(&b), b.len);
-	kb_buf_free(&b);
-}
-
-static void
-status(struct kb_exchange *ex, struct internal *in)
-{
-	const struct gateway *g = in->gateway;
-	uint64_t requests = 0, connections = 0;
-	char loaded[KB_RFC3339_SIZE];
-	struct kb_jsonw w;
-	struct kb_buf b;
-
-	for (size_t i = 0; i < g->n_loops; i++) {
-		requests += atomic_load(&g->loops[i].requests);
-		connections += atomic_load(&g->loops[i].connections);
-	}
-	kb_rfc3339(g->loaded_ms, loaded);
-	kb_buf_init(&b, 65536);
-	kb_w_init(&w, &b);
-	kb_w_object(&w, NULL);
-	kb_w_object(&w, "server");
-	kb_w_int(&w, "connections_active", (int64_t)connections);
-	kb_w_int(&w, "total_requests", (int64_t)requests);
-	kb_w_int(&w, "workers", (int64_t)g->n_loops);
-	kb_w_object_end(&w);
-	kb_w_object(&w, "configuration");
-	kb_w_str(&w, "loaded_at", loaded);
-	kb_w_int(&w, "services", (int64_t)g->snapshot->n_services);
-	kb_w_int(&w, "routes", (int64_t)g->snapshot->n_routes);
-	kb_w_int(&w, "held", (int64_t)gateway_snapshots_held(g));
-	kb_w_object_end(&w);
-	kb_w_str(&w, "configuration_hash", g->snapshot->hash);
-	kb_w_object_end(&w);
-	json(ex, b.ptr, b.len);
-	kb_buf_free(&b);
-}
-
-static void
-description(struct kb_exchange *ex, struct internal *in)
-{
-	struct kb_jsonw w;
-	struct kb_buf b;
-
-	(void)in;
-	kb_buf_init(&b, 65536);
-	kb_w_init(&w, &b);
-	kb_w_object(&w, NULL);
-	kb_w_str(&w, "tagline", "kombify gateway");
-	kb_w_str(&w, "version", KOMBI_VERSION);
-	kb_w_object(&w, "plugins");
-	kb_w_object(&w, "available_on_server");
-	for (size_t i = 0; plugins[i] != NULL; i++) {
-		kb_w_object(&w, plugins[i]->name);
-		kb_w_int(&w, "priority", plugins[i]->priority);
-		kb_w_str(&w, "description", plugins[i]->help);
-		kb_w_object_end(&w);
-	}
-	kb_w_object_end(&w);
-	kb_w_object_end(&w);
-	kb_w_object_end(&w);
-	json(ex, b.ptr, b.len);
-	kb_buf_free(&b);
-}
-
-static const struct {
-	const char *path;
-	void (*answer)(struct kb_exchange *ex, struct internal *in);
-} pages[] = {
-	{ "/", description },
-	{ "/health", health },
-	{ "/ready", ready },
-	{ "/status", status },
-	{ "/metrics", metrics },
-};
+enum { BODY_USUAL = 1 << 20, BODY_CONFIG = 16 << 20 };
 
 static void
 on_request(struct kb_exchange *ex)
 {
-	enum kb_method m = kb_ex_head(ex)->method;
+	const struct internal *in = kb_ex_arg(ex);
+	struct kb_arena *a = kb_ex_arena(ex);
+	struct admin_call *c = kb_new(a, struct admin_call);
+	size_t limit = kb_slice_eq(kb_ex_path(ex), "/config") ? BODY_CONFIG
+							      : BODY_USUAL;
 
-	for (size_t i = 0; i < KB_COUNT(pages); i++) {
-		if (!kb_slice_eq(kb_ex_path(ex), pages[i].path))
-			continue;
-		if (m == KB_M_GET || m == KB_M_HEAD)
-			pages[i].answer(ex, kb_ex_arg(ex));
-		else
-			kb_ex_fail(
-			    ex, KB_METHOD, NULL, NULL, "Allow: GET, HEAD\r\n");
+	*c = (struct admin_call) {
+		.ex = ex,
+		.g = in->gateway,
+		.a = a,
+		.method = kb_ex_head(ex)->method,
+	};
+	kb_buf_init(&c->body, limit);
+	kb_ex_set_user(ex, c);
+	if (!admin_begin(c))
 		return;
-	}
-	if (!health_view(ex, ((struct internal *)kb_ex_arg(ex))->gateway))
-		kb_ex_fail(ex, KB_NOT_FOUND, NULL, NULL, NULL);
+	kb_ex_body_limit(ex, limit);
+	kb_ex_continue(ex);
 }
 
 static void
 on_body(struct kb_exchange *ex, const char *data, size_t len)
 {
-	(void)ex;
-	(void)data;
-	(void)len;
+	struct admin_call *c = kb_ex_user(ex);
+
+	if (!c->over)
+		kb_buf_add(&c->body, data, len);
 }
 
 static void
-on_nothing(struct kb_exchange *ex)
+on_body_end(struct kb_exchange *ex)
+{
+	struct admin_call *c = kb_ex_user(ex);
+
+	if (!c->over)
+		admin_answer(c);
+}
+
+static void
+on_writable(struct kb_exchange *ex)
 {
 	(void)ex;
 }
@@ -195,15 +100,20 @@ on_nothing(struct kb_exchange *ex)
 static void
 on_end(struct kb_exchange *ex, enum kb_end end)
 {
-	(void)ex;
+	struct admin_call *c = kb_ex_user(ex);
+
 	(void)end;
+	/* There may have been keys in it. */
+	if (c->body.ptr != NULL)
+		kb_wipe(c->body.ptr, c->body.len);
+	kb_buf_free(&c->body);
 }
 
 static const struct kb_server_ops ops = {
 	.on_request = on_request,
 	.on_body = on_body,
-	.on_body_end = on_nothing,
-	.on_writable = on_nothing,
+	.on_body_end = on_body_end,
+	.on_writable = on_writable,
 	.on_end = on_end,
 };
 
@@ -240,6 +150,9 @@ internal_start(struct gateway *g, struct event_base *base, const char **why)
 		*why = "KOMBI_ADMIN_LISTEN must be address:port";
 		return NULL;
 	}
+	if (!admin_may_listen(g, at.address, why))
+		return NULL;
+	g->admin_write = admin_writes(g, at.address);
 	n = sockets_take(g->sockets, SOCKET_INTERNAL, &at, fds, why);
 	if (n == 0)
 		return NULL;

@@ -222,6 +222,10 @@ observe(struct exchange *x, int status)
 	kb_server_stats(x->loop->server, &stats);
 	atomic_store_explicit(
 	    &x->loop->connections, stats.connections, memory_order_relaxed);
+	atomic_store_explicit(
+	    &x->loop->busy, stats.active, memory_order_relaxed);
+	atomic_store_explicit(
+	    &x->loop->accepted, stats.accepted, memory_order_relaxed);
 	if (kb_log_enabled(KB_INFO))
 		log_line(x, status, now_ns);
 }

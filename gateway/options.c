@@ -20,13 +20,32 @@ static const char *const tls_clients[] = { "any", "optional", "required",
 	NULL };
 static const char *const routers[] = { "segments", "kong", NULL };
 
+static const char *const admin_writes[] = { "auto", "true", "false", NULL };
+
 static const struct kb_option options[] = {
 	KB_OPTION_STR(struct gateway_config, config_file,
 	    "KONG_DECLARATIVE_CONFIG", .flags = KB_OPT_REQUIRED,
 	    .help = "Kong 3.0 declarative file; read again at SIGHUP"),
 	KB_OPTION_STR(struct gateway_config, admin_listen, "KOMBI_ADMIN_LISTEN",
 	    .fallback = "127.0.0.1:8001",
-	    .help = "address:port of /health /ready /status /metrics"),
+	    .help = "address:port of the Admin API with /health /ready "
+		    "/metrics"),
+	KB_OPTION_SECRET(struct gateway_config, admin_token,
+	    "KOMBI_ADMIN_TOKEN", .min = 16,
+	    .help = "what clients of the Admin API send as Kong-Admin-Token; "
+		    "a must on an address other than loopback"),
+	KB_OPTION_ENUM(struct gateway_config, admin_write, "KOMBI_ADMIN_WRITE",
+	    .fallback = "auto", .choices = admin_writes,
+	    .help = "whether it may change the configuration; auto: on "
+		    "loopback"),
+	KB_OPTION_STR(struct gateway_config, admin_name, "KOMBI_ADMIN_NAME",
+	    .help = "name under which clients reach it, beside its address"),
+	KB_OPTION_STR(struct gateway_config, config_state, "KOMBI_CONFIG_STATE",
+	    .help = "file that keeps what the Admin API changed over a "
+		    "restart"),
+	KB_OPTION_BOOL(struct gateway_config, config_watch,
+	    "KOMBI_CONFIG_WATCH", .fallback = "true",
+	    .help = "load the declarative file when it changes"),
 	KB_OPTION_URL(struct gateway_config, issuer, "ZITADEL_ISSUER",
 	    .alias = "KOMBI_ISSUER", .flags = KB_OPT_HTTPS_IN_PRODUCTION,
 	    .help = "issuer of tokens where the file names none"),

@@ -35,6 +35,7 @@ struct process {
 	struct internal *internal;
 	struct event *signals[SIGNALS];
 	struct event *reload, *let_go, *drain_delay, *drain_look;
+	struct watch *watch; /* on the file, or NULL */
 	struct successor successor;
 	pid_t child; /* the command of captive mode */
 	int status;

@@ -139,8 +139,8 @@ def connect(url, receive_buffer=None):
     return Wire(sock)
 
 
-def request_bytes(method, path, headers=(), body=None):
-    lines = [f"{method} {path} HTTP/1.1", "Host: api.test"]
+def request_bytes(method, path, headers=(), body=None, host="api.test"):
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
     lines += [f"{name}: {value}" for name, value in headers]
     if body is not None and not any(name.lower() in ("transfer-encoding", "content-length") for name, _ in headers):
         lines.append(f"Content-Length: {len(body)}")
@@ -332,7 +332,8 @@ class Gateway:
 
     def call(self, method, path, headers=(), body=None, token=None, admin=False):
         headers = list(headers) + ([("Authorization", f"Bearer {token}")] if token else [])
-        return self.raw(request_bytes(method, path, headers, body), head_only=method == "HEAD", admin=admin)
+        host = "127.0.0.1" if admin else "api.test"
+        return self.raw(request_bytes(method, path, headers, body, host), head_only=method == "HEAD", admin=admin)
 
     def raw(self, data, head_only=False, admin=False):
         wire = connect(self.admin if admin else self.url)
