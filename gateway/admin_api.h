@@ -68,6 +68,9 @@ bool view_is_common(enum kind kind, const struct field *f);
 bool view_has_default(const struct field *f, const void *defaults);
 void view_default(struct kb_jsonw *w, const char *name, const struct field *f,
     const void *defaults);
+/* A tree as it is; masked: without the values of secret names. */
+void view_tree(struct kb_jsonw *w, const char *name, const struct kb_yaml *y,
+    bool masked);
 /* What stands for a secret; sent back it means "as it is". */
 extern const char view_mask[];
 /* The value is never shown. */
@@ -120,6 +123,10 @@ void edit_refuse(struct edit *e);
  * answered. */
 bool edit_commit(struct edit *e);
 
+/* A mask that comes back stands for what it hid: the text in its place in
+ * `old` (NULL: there is none, which is a problem). */
+void
+edit_unmask(struct problems *p, struct kb_yaml *y, const struct kb_yaml *old);
 /* No text refers to the environment. False: it was answered. */
 bool edit_texts_are_literal(struct admin_call *c, const struct kb_yaml *tree);
 

@@ -14,54 +14,6 @@ enum { NODES_MAX = 1000000, FILE_MAX = 16 << 20 };
 
 /* ---- a declarative file -------------------------------------------------- */
 
-static bool
-is_number(const char *s)
-{
-	size_t n = strspn(s, "0123456789");
-
-	return n > 0 && n < 16 && (n == 1 || s[0] != '0') && s[n] == '.' &&
-	    s[n + 1] != '\0' &&
-	    strspn(s + n + 1, "0123456789") == strlen(s + n + 1);
-}
-
-static void
-write_scalar(struct kb_jsonw *w, const char *name, const struct kb_yaml *y)
-{
-	int64_t n;
-	bool b;
-
-	if (y->plain && kb_yaml_int(y, &n))
-		kb_w_int(w, name, n);
-	else if (y->plain && kb_yaml_bool(y, &b))
-		kb_w_bool(w, name, b);
-	else if (y->plain && kb_yaml_is_null(y))
-		kb_w_null(w, name);
-	else if (y->plain && is_number(y->text))
-		kb_w_raw(w, name, y->text);
-	else
-		kb_w_str(w, name, y->text);
-}
-
-static void
-write_tree(
-    struct kb_jsonw *w, const char *name, const struct kb_yaml *y, bool secrets)
-{
-	bool list = y->kind == KB_YAML_SEQUENCE;
-
-	if (y->kind == KB_YAML_SCALAR) {
-		if (!secrets && name && view_name_is_secret(name) &&
-		    !kb_yaml_is_null(y))
-			kb_w_str(w, name, view_mask);
-		else
-			write_scalar(w, name, y);
-		return;
-	}
-	list ? kb_w_array(w, name) : kb_w_object(w, name);
-	for (const struct kb_yaml *at = y->first; at != NULL; at = at->next)
-		write_tree(w, list ? NULL : at->key, at, secrets);
-	list ? kb_w_array_end(w) : kb_w_object_end(w);
-}
-
 static void
 write_config(struct kb_jsonw *w, const struct entity *e,
     const struct kb_yaml *config, bool secrets)
@@ -77,7 +29,7 @@ write_config(struct kb_jsonw *w, const struct entity *e,
 		if (!secrets && f->kind != FIELD_END && view_is_secret(f))
 			kb_w_str(w, y->key, view_mask);
 		else
-			write_tree(w, y->key, y, secrets);
+			view_tree(w, y->key, y, !secrets);
 	}
 	kb_w_object_end(w);
 }
@@ -99,7 +51,7 @@ write_entity(struct kb_jsonw *w, const struct entity *e, bool secrets)
 		    kb_str_eq(y->key, "password"))
 			kb_w_str(w, y->key, y->text); /* it is hashed */
 		else
-			write_tree(w, y->key, y, secrets);
+			view_tree(w, y->key, y, !secrets);
 	}
 	if (e->secret != NULL)
 		kb_w_str(w, secret, secrets ? e->secret : view_mask);
@@ -353,6 +305,34 @@ answer(struct admin_call *c)
 	kb_buf_free(&b);
 }
 
+/* What was given out with masks can be given back, where the same entity is
+ * still there. */
+static void
+unmask(struct posted *in, struct document *d)
+{
+	const struct document *now = admin_document(in->c);
+
+	for (int k = 0; k < KINDS; k++)
+		for (size_t i = 0; i < d->of[k].n; i++) {
+			struct entity *e = d->of[k].v[i];
+			const struct entity *old = document_find(
+			    now, e->kind, e->id);
+
+			in->p.entity = e;
+			edit_unmask(&in->p, e->y, old ? old->y : NULL);
+			if (!kb_str_eq(e->secret, view_mask))
+				continue;
+			if (old != NULL && old->secret != NULL)
+				e->secret = secret_keep(
+				    d->arena, old->secret);
+			else
+				problem(&in->p, e->line,
+				    "%s: %s stands for nothing here",
+				    kind_infos[k].secret, view_mask);
+		}
+	in->p.entity = NULL;
+}
+
 static struct snapshot *
 link_posted(struct posted *in)
 {
@@ -364,6 +344,7 @@ link_posted(struct posted *in)
 	}
 	verifiers_begin();
 	d = document_read(&in->p, in->tree);
+	unmask(in, d);
 	return document_link(&in->p, d);
 }
 

@@ -227,9 +227,8 @@ is_mask(const struct kb_yaml *y)
 	return y->kind == KB_YAML_SCALAR && kb_str_eq(y->text, view_mask);
 }
 
-/* A mask that comes back stands for what it hid. */
-static void
-unmask(struct edit *e, struct kb_yaml *y, const struct kb_yaml *old)
+void
+edit_unmask(struct problems *p, struct kb_yaml *y, const struct kb_yaml *old)
 {
 	for (struct kb_yaml *at = y->first; at != NULL; at = at->next) {
 		const struct kb_yaml *was = NULL;
@@ -238,12 +237,12 @@ unmask(struct edit *e, struct kb_yaml *y, const struct kb_yaml *old)
 		    old->kind == KB_YAML_MAPPING)
 			was = kb_yaml_get(old, at->key);
 		if (!is_mask(at))
-			unmask(e, at, was);
+			edit_unmask(p, at, was);
 		else if (was != NULL && was->kind == KB_YAML_SCALAR) {
-			at->text = kb_strdup(e->p.arena, was->text);
+			at->text = kb_strdup(p->arena, was->text);
 			at->plain = was->plain;
 		} else
-			problem(&e->p, 0, "%s: %s stands for nothing here",
+			problem(p, y->line, "%s: %s stands for nothing here",
 			    at->key ? at->key : "a list", view_mask);
 	}
 }
@@ -409,7 +408,7 @@ edit_post(struct admin_call *c, const struct edit_place *at)
 		return;
 	}
 	unmask_secret(&e, at->kind, NULL);
-	unmask(&e, e.body, NULL);
+	edit_unmask(&e.p, e.body, NULL);
 	finish(&e, at, id ? id : draw_id(&e), 201);
 }
 
@@ -463,7 +462,7 @@ edit_put(struct admin_call *c, const struct edit_place *at)
 		return;
 	}
 	unmask_secret(&e, at->kind, old);
-	unmask(&e, e.body, old ? old->y : NULL);
+	edit_unmask(&e.p, e.body, old ? old->y : NULL);
 	keep_groups(&e, at->kind, old);
 	if (at->kind == KIND_KEYAUTH)
 		take_over_key(&e, id_of(&e));
@@ -617,7 +616,7 @@ edit_patch(struct admin_call *c, const struct edit_place *at)
 		return;
 	}
 	unmask_secret(&e, at->kind, old);
-	unmask(&e, e.body, old->y);
+	edit_unmask(&e.p, e.body, old->y);
 	y = kb_yaml_copy(e.p.arena, old->y);
 	y->key = NULL;
 	if (at->kind == KIND_SERVICE)

@@ -85,13 +85,15 @@ is_decimal(const char *s)
 	    strlen(s) < 32;
 }
 
-static void
-write_tree(struct kb_jsonw *w, const char *name, const struct kb_yaml *y)
+void
+view_tree(struct kb_jsonw *w, const char *name, const struct kb_yaml *y,
+    bool masked)
 {
 	bool list = y->kind == KB_YAML_SEQUENCE;
 
 	if (y->kind == KB_YAML_SCALAR) {
-		if (name && view_name_is_secret(name) && !kb_yaml_is_null(y))
+		if (masked && name && view_name_is_secret(name) &&
+		    !kb_yaml_is_null(y))
 			kb_w_str(w, name, view_mask);
 		else if (y->plain && is_decimal(y->text))
 			kb_w_raw(w, name, y->text);
@@ -101,7 +103,7 @@ write_tree(struct kb_jsonw *w, const char *name, const struct kb_yaml *y)
 	}
 	list ? kb_w_array(w, name) : kb_w_object(w, name);
 	for (const struct kb_yaml *at = y->first; at != NULL; at = at->next)
-		write_tree(w, list ? NULL : at->key, at);
+		view_tree(w, list ? NULL : at->key, at, masked);
 	list ? kb_w_array_end(w) : kb_w_object_end(w);
 }
 
@@ -231,7 +233,7 @@ write_field(struct kb_jsonw *w, const struct field *f, const struct kb_yaml *y,
 	    (f->kind == FIELD_INT || f->kind == FIELD_BOOL))
 		kb_w_raw(w, f->name, y->text); /* checked when it was read */
 	else
-		write_tree(w, f->name, y);
+		view_tree(w, f->name, y, true);
 }
 
 static const struct kb_yaml *
@@ -283,7 +285,7 @@ write_references(struct kb_jsonw *w, const struct entity *e)
 			continue;
 		y = member(e->y, r->member);
 		if (y != NULL)
-			write_tree(w, r->member, y);
+			view_tree(w, r->member, y, true);
 		else
 			kb_w_null(w, r->member);
 	}
