@@ -323,8 +323,7 @@ unmask(struct posted *in, struct document *d)
 			if (!kb_str_eq(e->secret, view_mask))
 				continue;
 			if (old != NULL && old->secret != NULL)
-				e->secret = secret_keep(
-				    d->arena, old->secret);
+				e->secret = secret_keep(d->arena, old->secret);
 			else
 				problem(&in->p, e->line,
 				    "%s: %s stands for nothing here",
@@ -359,7 +358,14 @@ adopt(struct posted *in, struct snapshot *s)
 		admin_empty(c, 304);
 		return;
 	}
+	if (!tls_load(c->g, s)) {
+		admin_refuse(c, ADMIN_DECLARATIVE, "certificates",
+		    "the certificates cannot be used: the log says why");
+		kb_arena_free(in->p.arena);
+		return;
+	}
 	if (!state_save(c->g, s->document, &why)) {
+		(void)!tls_load(c->g, c->g->snapshot);
 		kb_error(NULL, "configuration refused: it cannot be kept",
 		    KB_S("file", c->g->config->config_state),
 		    KB_S("reason", why));

@@ -126,7 +126,14 @@ edit_commit(struct edit *e)
 		edit_refuse(e);
 		return false;
 	}
+	if (!tls_load(e->c->g, s)) {
+		admin_refuse(e->c, ADMIN_SCHEMA, "cert",
+		    "the certificates cannot be used: the log says why");
+		edit_drop(e);
+		return false;
+	}
 	if (!state_save(e->c->g, e->d, &why)) {
+		(void)!tls_load(e->c->g, e->c->g->snapshot);
 		kb_error(NULL, "change refused: it cannot be kept",
 		    KB_S("file", e->c->g->config->config_state),
 		    KB_S("reason", why));

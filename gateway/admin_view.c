@@ -86,8 +86,8 @@ is_decimal(const char *s)
 }
 
 void
-view_tree(struct kb_jsonw *w, const char *name, const struct kb_yaml *y,
-    bool masked)
+view_tree(
+    struct kb_jsonw *w, const char *name, const struct kb_yaml *y, bool masked)
 {
 	bool list = y->kind == KB_YAML_SEQUENCE;
 

@@ -129,8 +129,7 @@ the_type_is_that_of_the_header_or_the_first_byte(void **state)
 	assert_int_equal(body_type_of(kb_slice_of("Application/JSON; x=y"),
 			     kb_slice_of("{}")),
 	    BODY_JSON);
-	assert_int_equal(
-	    body_type_of(none, kb_slice_of("\n {}")), BODY_JSON);
+	assert_int_equal(body_type_of(none, kb_slice_of("\n {}")), BODY_JSON);
 	assert_int_equal(body_type_of(none, kb_slice_of("a=b")), BODY_OTHER);
 	assert_int_equal(
 	    body_type_of(kb_slice_of("text/xml"), kb_slice_of("<")),
