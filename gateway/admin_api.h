@@ -69,8 +69,8 @@ bool view_has_default(const struct field *f, const void *defaults);
 void view_default(struct kb_jsonw *w, const char *name, const struct field *f,
     const void *defaults);
 /* A tree as it is; masked: without the values of secret names. */
-void view_tree(struct kb_jsonw *w, const char *name, const struct kb_yaml *y,
-    bool masked);
+void view_tree(
+    struct kb_jsonw *w, const char *name, const struct kb_yaml *y, bool masked);
 /* What stands for a secret; sent back it means "as it is". */
 extern const char view_mask[];
 /* The value is never shown. */
