@@ -342,7 +342,10 @@ entry_new(const struct kb_identity *id)
 		memcpy(at, value, size);
 		t->id.value[i] = at;
 		at += size;
-		kb_buf_addf(&lines, "%s: %s\r\n", kb_identity_header[i], value);
+		kb_buf_adds(&lines, kb_identity_header[i]);
+		kb_buf_add(&lines, ": ", 2);
+		kb_buf_add(&lines, value, size - 1);
+		kb_buf_add(&lines, "\r\n", 2);
 	}
 	t->lines_len = lines.len;
 	t->lines = lines.ptr; /* taken over */

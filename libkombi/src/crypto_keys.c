@@ -15,6 +15,7 @@
 #include <kombi/crypto.h>
 
 #include "crypto_keys.h"
+#include "crypto_rsa.h"
 
 #define RSA_MIN_BITS 2048
 #define RSA_MAX_BITS 4096
@@ -28,6 +29,7 @@ struct kb_pubkey {
 	enum kb_pubkey_kind kind;
 	unsigned char print[KB_SHA256_SIZE];
 	mbedtls_pk_context rsa;
+	struct kb_rsa fast; /* the same key, if it is a usual one */
 	mbedtls_ecp_group group;
 	mbedtls_ecp_point point;
 };
@@ -153,6 +155,7 @@ kb_pubkey_rsa(struct kb_slice n, struct kb_slice e, const char **why)
 		return refuse(k, why, "not an RSA public key");
 
 	set_print(k, n, e);
+	(void)kb_rsa_init(&k->fast, n, e);
 	warm(k);
 	return k;
 }
@@ -290,6 +293,8 @@ kb_pubkey_verify(const struct kb_pubkey *k, const void *data, size_t len,
 	kb_sha256(data, len, hash);
 	if (k->kind == KB_PUBKEY_P256)
 		return verify_p256(k, hash, sig);
+	if (k->fast.words > 0)
+		return kb_rsa_verify(&k->fast, hash, sig);
 	return mbedtls_pk_verify(rsa, MBEDTLS_MD_SHA256, hash, sizeof(hash),
 		   sig, sig_len) == 0;
 }

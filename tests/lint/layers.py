@@ -9,7 +9,7 @@ HOMES = {
     r"sqlite3\.h": r"libkombi/src/db_sqlite\w*\.[ch]$",
     r"libpq-fe\.h|libpq/": r"libkombi/src/db_pgsql\w*\.[ch]$",
     r"curl/": r"libkombi/src/fetch\w*\.[ch]$",
-    r"mbedtls/": r"libkombi/src/(crypto|tls)\w*\.[ch]$",
+    r"mbedtls/": r"(libkombi/src|tests/unit)/(crypto|tls)\w*\.[ch]$",
     r"(cjson/)?cJSON\.h": r"libkombi/src/json\w*\.[ch]$",
     r"yaml\.h": r"libkombi/src/yaml\.c$",
     r"pcre2\.h": r"libkombi/src/regex\.c$",
