@@ -158,6 +158,7 @@ window_roll(struct window_entry *e, uint32_t number)
 	e->own_now -= e->lease;
 	e->lease = 0;
 	e->ask_after = 0;
+	e->recent = 0;
 	e->number = number;
 	if (gone < 0) /* the clock went back: nothing is forgiven */
 		return;
@@ -346,6 +347,7 @@ share_allows(const struct ask *a, int64_t used, bool *urgent)
 		return false;
 	own = (int64_t)e->own_now + e->unsure_now +
 	    faded((int64_t)e->own_before + e->unsure_before, a->m);
+	own += e->recent;
 	share = (e->limit - (used - own) + replicas - 1) / replicas;
 	if (up && 4 * (own + 1) >= share)
 		*urgent = true;

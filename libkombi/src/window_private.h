@@ -31,6 +31,9 @@ struct window_entry {
 	int32_t unsure_now, unsure_before;
 	/* All that we let through. */
 	int32_t passed_now, passed_before;
+	/* Of global_now: ours of the last exchange. Others may have sent as
+	 * much at the same time, which the next one tells. */
+	int32_t recent;
 	int32_t lease, chunk; /* to spend, part of global_now; as granted */
 	uint32_t ask_after;   /* no lease to be had before; ms, low 32 bits */
 	uint32_t epoch; /* of Redis' data that knows our counts; 0: none */

@@ -155,7 +155,7 @@ record_entry(struct window_entry *e, const struct kb_window *w, bool regular,
 		return true;
 	}
 	return r->said.now != 0 || r->said.before != 0 || r->said.want & 1 ||
-	    e->unsure_now != 0 || e->unsure_before != 0;
+	    e->unsure_now != 0 || e->unsure_before != 0 || e->recent != 0;
 }
 
 /* Takes dirty entries of a shard; stops when the batch is full. */
@@ -286,6 +286,7 @@ settle_entry(const struct kb_window *w, struct window_entry *e,
 	e->epoch = h->epoch;
 	/* Others may have sent as much at the same time. */
 	e->refresh = 8 * news >= e->limit;
+	e->recent = e->refresh && !rolled ? (int32_t)news : 0;
 	if (r->said.want & 1 && h->lease == 0) {
 		int64_t now = window_now_ms(w);
 		int64_t wait = window_wait_ms(e,

@@ -19,7 +19,9 @@
  * Sharing. Counts that Redis does not have yet are exchanged every sync_ms,
  * up to 128 keys in one script call. Between two exchanges a replica lets
  * through at most its share, (limit - estimate) / replicas rounded up; when
- * a quarter of that is used the exchange is made at once. From 80 % of a limit
+ * a quarter of that is used the exchange is made at once. What was a large
+ * part of a limit takes two exchanges: the others may have said as much in the
+ * meantime. From 80 % of a limit
  * on only what was leased from Redis beforehand passes. Bound: the estimate
  * over all replicas exceeds the limit by no more than what other replicas let
  * through between two exchanges, in the worst case (all of them hit at the
