@@ -5,6 +5,7 @@
  * phase, so that they too pass CORS and are counted.
  */
 #include <assert.h>
+#include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,8 @@
 #include <kombi/time.h>
 
 #include "inside.h"
+
+enum { EXCHANGES_KEPT = 256, BUFFER_KEPT = 8192 }; /* of a loop; bytes */
 
 /* ---- what plugins see ------------------------------------------------------
  */
@@ -662,6 +665,7 @@ exchange_take(struct loop *l)
 
 	if (x != NULL) {
 		l->free = x->next_free;
+		l->n_free--;
 		x->next_free = NULL;
 		return x;
 	}
@@ -673,6 +677,26 @@ exchange_take(struct loop *l)
 	return x;
 }
 
+void
+exchange_free(struct exchange *x)
+{
+	kb_buf_free(&x->up);
+	kb_buf_free(&x->down);
+	kb_buf_free(&x->replay);
+	if (x->retry_timer)
+		event_free(x->retry_timer);
+	free(x);
+}
+
+/* Empty for the next exchange, which need not make one. */
+static void
+keep_small(struct kb_buf *b)
+{
+	if (b->cap > BUFFER_KEPT)
+		kb_buf_free(b);
+	kb_buf_reset(b);
+}
+
 static void
 exchange_give(struct exchange *x)
 {
@@ -682,9 +706,13 @@ exchange_give(struct exchange *x)
 
 	token_unref(x->token);
 	local_unref(x->local);
-	kb_buf_free(&replay);
-	kb_buf_reset(&up);
-	kb_buf_reset(&down);
+	if (l->n_free >= EXCHANGES_KEPT) { /* so many came at once */
+		exchange_free(x);
+		return;
+	}
+	keep_small(&up);
+	keep_small(&down);
+	keep_small(&replay);
 	memset(x, 0, sizeof(*x));
 	x->up = up;
 	x->down = down;
@@ -692,6 +720,7 @@ exchange_give(struct exchange *x)
 	x->retry_timer = timer;
 	x->next_free = l->free;
 	l->free = x;
+	l->n_free++;
 }
 
 static void

@@ -409,9 +409,10 @@ struct loop {
 	struct event *park_timer;
 	unsigned n_parked;
 	struct local *local;
-	struct kb_buf head;          /* scratch: request head for upstream */
-	struct kb_buf lines;         /* scratch: response lines */
-	struct exchange *free;       /* exchanges for reuse */
+	struct kb_buf head;    /* scratch: request head for upstream */
+	struct kb_buf lines;   /* scratch: response lines */
+	struct exchange *free; /* exchanges for reuse */
+	unsigned n_free;
 	struct origin_set **origins; /* by index of the seat */
 	size_t n_origins;
 	struct kb_token_cache *tokens[VERIFIERS_MAX];
@@ -552,6 +553,7 @@ struct exchange {
 };
 
 void exchange_advance(struct exchange *x);
+void exchange_free(struct exchange *x); /* one that is over */
 /* Ends an exchange that has no answer yet, after the response phase. */
 void exchange_answer_error(struct exchange *x, enum kb_err err);
 /* The method that upstream sees. */

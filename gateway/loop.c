@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -224,7 +225,11 @@ static void *
 run(void *arg)
 {
 	struct loop *l = arg;
+	char name[16];
 
+	/* As operators see it in top and perf. */
+	snprintf(name, sizeof(name), "loop-%u", l->index);
+	(void)pthread_setname_np(pthread_self(), name);
 	event_base_dispatch(l->base);
 	atomic_store(&l->drained, true);
 	return NULL;
@@ -312,12 +317,7 @@ free_exchanges(struct loop *l)
 		struct exchange *x = l->free;
 
 		l->free = x->next_free;
-		kb_buf_free(&x->up);
-		kb_buf_free(&x->down);
-		kb_buf_free(&x->replay);
-		if (x->retry_timer)
-			event_free(x->retry_timer);
-		free(x);
+		exchange_free(x);
 	}
 }
 

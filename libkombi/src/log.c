@@ -22,8 +22,9 @@
 
 #define LOG_PENDING_MAX ((size_t)1024 * 1024)
 #define LOG_LINE_MAX ((size_t)32 * 1024)
-#define LOG_VALUE_MAX ((size_t)4096) /* longer texts are cut */
-#define LOG_GATHER_MS 5              /* lines written by one write */
+#define LOG_VALUE_MAX ((size_t)4096)  /* longer texts are cut */
+#define LOG_KEEP ((size_t)256 * 1024) /* of a buffer that was written out */
+#define LOG_GATHER_MS 5               /* lines written by one write */
 #define LOG_FLUSH_MS 1000
 
 static atomic_int log_threshold = KB_INFO;
@@ -109,10 +110,15 @@ report_dropped(struct kb_buf *out, uint64_t dropped)
 	kb_buf_addc(out, '\n');
 }
 
-/* Waits for lines and takes them all; the mutex is held. */
+/*
+ * Waits for lines and takes them all; the mutex is held. The empty buffer that
+ * it was called with takes the next ones, so that writers of lines need not
+ * make one.
+ */
 static void
 take_pending(struct kb_buf *lines)
 {
+	struct kb_buf empty = *lines;
 	struct timespec until;
 
 	while (sink.pending.len == 0) {
@@ -126,7 +132,7 @@ take_pending(struct kb_buf *lines)
 			break;
 	sink.urgent = false;
 	*lines = sink.pending;
-	kb_buf_init(&sink.pending, LOG_PENDING_MAX);
+	sink.pending = empty;
 }
 
 static void *
@@ -138,6 +144,7 @@ writer_main(void *arg)
 	int fd;
 
 	(void)arg;
+	kb_buf_init(&lines, LOG_PENDING_MAX);
 	pthread_mutex_lock(&log_mutex);
 	for (;;) {
 		take_pending(&lines);
@@ -151,7 +158,10 @@ writer_main(void *arg)
 			report_dropped(&lines, dropped);
 		}
 		write_all(fd, lines.ptr, lines.len);
-		kb_buf_free(&lines);
+		if (lines.cap > LOG_KEEP)
+			kb_buf_free(&lines);
+		kb_buf_reset(&lines);
+		lines.max = LOG_PENDING_MAX;
 		pthread_mutex_lock(&log_mutex);
 		sink.written += taken;
 		pthread_cond_broadcast(&sink.done);
