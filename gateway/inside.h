@@ -553,7 +553,10 @@ struct exchange {
 };
 
 void exchange_advance(struct exchange *x);
-void exchange_free(struct exchange *x); /* one that is over */
+/* exchange_pool.c: a blank one, one that is over, and its end. */
+struct exchange *exchange_take(struct loop *l);
+void exchange_give(struct exchange *x);
+void exchange_free(struct exchange *x);
 /* Ends an exchange that has no answer yet, after the response phase. */
 void exchange_answer_error(struct exchange *x, enum kb_err err);
 /* The method that upstream sees. */

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include <kombi/id.h>
+#include <kombi/log.h>
+#include <kombi/metrics.h>
 #include <kombi/time.h>
 
 #include "envelope.h"
@@ -20,6 +22,7 @@
 
 #define ACCEPT_BATCH 64
 #define ACCEPT_PAUSE_US 100000L
+#define RECOVERED_MS 1000
 #define LINGER_MS 1000
 
 const struct kb_server_limits kb_server_default_limits = {
@@ -263,6 +266,37 @@ on_resume(evutil_socket_t fd, short what, void *arg)
 		listeners_on(s, true);
 }
 
+static struct kb_metric accept_paused = {
+	.kind = KB_COUNTER,
+	.name = "kombi_http_accept_paused_total",
+	.help = "Times that no connection could be accepted for want of "
+		"descriptors",
+};
+
+/* One line for each change, however often it is felt. */
+static void
+starve(struct kb_server *s)
+{
+	kb_series_add(kb_metric_series(&accept_paused, NULL), 1);
+	s->starved_ms = kb_mono_ms();
+	if (!s->starved)
+		kb_warn(NULL,
+		    "no descriptors are left, connections have to wait",
+		    KB_N("connections", s->stats.connections));
+	s->starved = true;
+}
+
+/* Nobody waits any more, and that has lasted. */
+static void
+recover(struct kb_server *s)
+{
+	if (!s->starved || kb_mono_ms() - s->starved_ms < RECOVERED_MS)
+		return;
+	s->starved = false;
+	kb_info(NULL, "descriptors are there again",
+	    KB_N("connections", s->stats.connections));
+}
+
 /*
  * No descriptor is left: one client is told so with the reserve, then
  * nothing is accepted for a moment; a level-triggered listener would spin.
@@ -272,6 +306,7 @@ no_descriptors(struct kb_server *s, int listen_fd, bool tls)
 {
 	struct timeval tv = { 0, ACCEPT_PAUSE_US };
 
+	starve(s);
 	if (s->reserve_fd >= 0) {
 		close(s->reserve_fd);
 		int fd = accept4(
@@ -305,8 +340,10 @@ on_accept(evutil_socket_t listen_fd, short what, void *arg)
 		    errno == ENOMEM || errno == ENOBUFS) {
 			no_descriptors(s, listen_fd, l->tls);
 			return;
-		} else if (errno != EINTR && errno != ECONNABORTED)
+		} else if (errno != EINTR && errno != ECONNABORTED) {
+			recover(s);
 			return;
+		}
 	}
 }
 
@@ -388,6 +425,7 @@ kb_server_new(const struct kb_server_conf *conf)
 	}
 	s->always = kb_xstrdup(conf->always ? conf->always : "");
 	s->on_fail = kb_xstrdup(conf->on_fail ? conf->on_fail : "");
+	kb_metric_register(&accept_paused);
 	s->due_last = &s->due_first;
 	s->scratch = kb_xalloc(KB_SCRATCH);
 	s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);

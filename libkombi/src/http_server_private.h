@@ -139,6 +139,8 @@ struct kb_server {
 	int64_t timer_due_ms; /* 0: not armed */
 	struct event resume;  /* accepting again after the pause */
 	int reserve_fd;       /* given up to refuse when there are no others */
+	bool starved;         /* there were none; last at: */
+	int64_t starved_ms;
 
 	struct kb_exchange *due_first, **due_last;
 	unsigned n_due;
