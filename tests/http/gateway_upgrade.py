@@ -104,7 +104,7 @@ class Free:
         self.url, self.admin = (f"http://127.0.0.1:{sock.getsockname()[1]}" for sock in sockets)
         settings = dict(PATH=os.environ["PATH"], KOMBI_ENVIRONMENT="development", KOMBI_SERVICE_SECRET=SECRET,
                         KONG_DECLARATIVE_CONFIG=str(self.file), KOMBI_PID_FILE=str(self.pid_file), KOMBI_WORKERS=str(workers),
-                        LISTEN_FDS="2", LISTEN_FDNAMES="http:internal")
+                        LISTEN_FDS="2", LISTEN_FDNAMES="http:internal", KOMBI_CONFIG_WATCH="false")
         settings.update({key: value for key, value in os.environ.items() if key.endswith("SAN_OPTIONS")})
         settings.update(env)
         launcher = ("import os, sys; fds = [int(n) for n in sys.argv[2].split(',')]; fds = [os.dup2(os.dup(fd), 200 + n) for n, fd in enumerate(fds)]\n"
