@@ -165,9 +165,16 @@ struct entity *
 edit_find(const struct document *d, const struct edit_place *at)
 {
 	const struct entities *all = &d->of[at->kind];
+	struct entity *e;
 
-	if (at->child == NULL)
-		return document_find(d, at->kind, at->key);
+	if (at->child == NULL) {
+		e = document_find(d, at->kind, at->key);
+		if (e != NULL || at->kind != KIND_CERTIFICATE)
+			return e;
+		/* A certificate goes by its names as well. */
+		e = document_find(d, KIND_SNI, at->key);
+		return e ? document_foreign(d, e, "certificate") : NULL;
+	}
 	/* Names of targets and groups are unique below their parents only. */
 	for (size_t i = 0; i < all->n; i++)
 		if ((kb_str_eq(all->v[i]->id, at->key) ||

@@ -270,7 +270,7 @@ admin_entities(struct admin_call *c)
 		return true;
 	}
 	at.key = c->segment[1];
-	e = document_find(admin_document(c), at.kind, at.key);
+	e = edit_find(admin_document(c), &at);
 	if (c->n == 2)
 		one(c, &at, e);
 	else if (e == NULL)
