@@ -621,7 +621,8 @@ config_parse(
 						 : NULL;
 
 	if (copy != NULL) {
-		deck_quotes(copy);
+		deck_mark(copy);
+		sub->deck = true;
 		text = copy;
 	}
 	if (kb_yaml_parse_within(a, (struct kb_slice) { text, len }, &limits,

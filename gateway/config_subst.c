@@ -196,7 +196,7 @@ piped(struct place *at, struct kb_slice name, struct kb_slice pipe)
 }
 
 /* The text inside of ${{…}}: env "NAME" | pipe. Quotes may be back ticks,
- * see deck_quotes. */
+ * see deck_mark. */
 static void
 put_deck(struct place *at, struct kb_slice inside, struct kb_buf *out)
 {
@@ -231,7 +231,7 @@ put_deck(struct place *at, struct kb_slice inside, struct kb_buf *out)
 }
 
 void
-deck_quotes(char *text)
+deck_mark(char *text)
 {
 	char *open = text, *close;
 
@@ -239,11 +239,13 @@ deck_quotes(char *text)
 		close = strstr(open, "}}");
 		if (close == NULL)
 			return;
-		for (char *c = open; c < close; c++)
-			if (*c == '\n')
-				break;
-			else if (*c == '"')
-				*c = '`';
+		if (memchr(open, '\n', (size_t)(close - open)) == NULL) {
+			memcpy(open + 1, "<<", 2);
+			memcpy(close, ">>", 2);
+			for (char *c = open; c < close; c++)
+				if (*c == '"')
+					*c = '`';
+		}
 		open = close;
 	}
 }
@@ -360,37 +362,50 @@ replace_whole(struct place *at, struct kb_yaml *y)
 
 /* ---- the tree ------------------------------------------------------------ */
 
+/* The next "${", or "$<<" of a marked "${{". */
+static const char *
+next_mark(const struct place *at, const char *text)
+{
+	while ((text = strchr(text, '$')) != NULL && text[1] != '{' &&
+	    !(at->s->deck && text[1] == '<' && text[2] == '<'))
+		text++;
+	return text;
+}
+
+/* One variable; where the text goes on behind it. */
+static const char *
+put_one(struct place *at, const char *open, struct kb_buf *out)
+{
+	bool deck = open[1] == '<' || open[2] == '{';
+	const char *end = open[1] == '<' ? ">>" : deck ? "}}" : "}";
+	const char *begin = open + (deck ? 3 : 2);
+	const char *close = strstr(begin, end);
+	struct kb_slice inside;
+
+	if (close == NULL) {
+		problem(at->p, at->y->line, "\"${\" without a \"}\"");
+		return open + strlen(open);
+	}
+	inside = (struct kb_slice) { begin, (size_t)(close - begin) };
+	if (deck)
+		put_deck(at, inside, out);
+	else
+		put_value(at, inside, out);
+	return close + strlen(end);
+}
+
 static void
 replace(struct place *at, struct kb_yaml *y)
 {
 	const char *rest = y->text, *open;
 	struct kb_buf out;
 
-	if (replace_whole(at, y) || strstr(y->text, "${") == NULL)
+	if (replace_whole(at, y) || next_mark(at, y->text) == NULL)
 		return;
 	kb_buf_init(&out, VALUE_MAX);
-	while ((open = strstr(rest, "${")) != NULL) {
-		bool deck = open[2] == '{';
-		const char *close = strstr(open, deck ? "}}" : "}");
-
+	while ((open = next_mark(at, rest)) != NULL) {
 		kb_buf_add(&out, rest, (size_t)(open - rest));
-		if (close == NULL) {
-			problem(at->p, y->line, "\"${\" without a \"}\"");
-			rest = open + strlen(open);
-			break;
-		}
-		if (deck) {
-			put_deck(at,
-			    (struct kb_slice) {
-				open + 3, (size_t)(close - open) - 3 },
-			    &out);
-			rest = close + 2;
-			continue;
-		}
-		put_value(at,
-		    (struct kb_slice) { open + 2, (size_t)(close - open) - 2 },
-		    &out);
-		rest = close + 1;
+		rest = put_one(at, open, &out);
 	}
 	kb_buf_adds(&out, rest);
 	if (kb_buf_failed(&out))

@@ -67,11 +67,13 @@ extern const struct schema ca_certificate_schema, certificate_schema,
 struct substitution {
 	char *const *env;
 	bool allow_unset;  /* unset names become place holders */
+	bool deck;         /* the text went through deck_mark */
 	struct strs names; /* all names that occur, for check */
 };
 
-/* decK's quotes inside of ${{…}} would end a YAML text: back ticks instead. */
-void deck_quotes(char *text);
+/* decK replaces before it parses: quotes and braces of ${{ env "X" }} would
+ * mean something in YAML, so they become $<< env `X` >>. */
+void deck_mark(char *text);
 /* Replaces ${NAME}, ${NAME:-default} and the like (config_subst.c) in every
  * scalar below `y`. */
 void substitute(struct problems *p, struct kb_yaml *y, struct substitution *s);

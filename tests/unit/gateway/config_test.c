@@ -312,6 +312,14 @@ deck_and_vault_references_are_put_in(void **state)
 	assert_int_equal(l.sub.names.n, 5);
 	done(&l);
 	load_with(&l,
+	    HEAD "services: [{name: s, host: h, port: ${{ env \"DECK_PORT\" | "
+		 "toInt }}, tags: [${{ env \"DECK_NAME\" }}]}]\n",
+	    env);
+	assert_string_equal(kb_buf_str(&l.text), "");
+	assert_int_equal(l.s->services[0]->port, 9001);
+	assert_string_equal(l.s->services[0]->tags.v[0], "n");
+	done(&l);
+	load_with(&l,
 	    HEAD "services:\n- name: s\n  host: ${{ env \"HOST\" }}\n"
 		 "  port: ${{ env \"DECK_NAME\" | toInt }}\n"
 		 "  path: ${{ env DECK_NAME }}\n"

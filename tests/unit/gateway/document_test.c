@@ -212,6 +212,48 @@ shared_plugin_configurations_are_merged(void **state)
 	    "plugin: _config \"two\" is not one of _plugin_configs");
 }
 
+#define PEM "\"-----BEGIN CERTIFICATE-----\\nMA==\\n\""
+
+static void
+certificates_are_bound_to_names_and_services(void **state)
+{
+	struct loaded l;
+	const struct service *s;
+
+	(void)state;
+	load_text(&l,
+	    HEAD "certificates:\n- id: " UUID "\n  cert: " PEM
+		 "\n  key: k\n  snis: [a.io, {name: \"*.b.io\"}]\n"
+		 "snis:\n- {name: c.io, certificate: {id: " UUID "}}\n"
+		 "ca_certificates:\n- id: 21111111-2222-4333-8444-"
+		 "555555555555\n  cert: " PEM
+		 "\nservices:\n- name: s\n  url: https://h/x\n"
+		 "  tls_verify: true\n  tls_verify_depth: 2\n"
+		 "  client_certificate: " UUID "\n"
+		 "  ca_certificates: [21111111-2222-4333-8444-555555555555]\n"
+		 "upstreams:\n- {name: u, client_certificate: {id: " UUID
+		 "}}\n");
+	s = snapshot_service(l.s, "s");
+	assert_int_equal(l.s->certificates[0]->snis.n, 3);
+	assert_string_equal(l.s->certificates[0]->snis.v[2], "c.io");
+	assert_int_equal(s->protocol, SERVICE_HTTPS);
+	assert_int_equal(s->port, 443);
+	assert_int_equal(s->tls_verify, TLS_VERIFY_ON);
+	assert_int_equal(s->tls_verify_depth, 2);
+	assert_ptr_equal(s->client_certificate, l.s->certificates[0]);
+	assert_ptr_equal(s->ca_certificates[0], l.s->ca_certificates[0]);
+	assert_ptr_equal(
+	    l.s->upstreams[0]->client_certificate, l.s->certificates[0]);
+	unload(&l);
+	refused(HEAD "services:\n- {name: s, host: h, client_certificate: " UUID
+		     "}\n",
+	    "kong.yml:3: service s: there is no certificate \"" UUID "\"");
+	refused(HEAD "certificates:\n- cert: " PEM "\n",
+	    "kong.yml:3: certificate: key is required");
+	refused(HEAD "certificates:\n- {cert: nothing, key: k}\n",
+	    "kong.yml:3: certificate: cert must be PEM text");
+}
+
 static void
 groups_are_told_from_either_side(void **state)
 {
@@ -336,6 +378,7 @@ main(void)
 		cmocka_unit_test(
 		    what_is_there_twice_or_nowhere_is_told_with_both_lines),
 		cmocka_unit_test(shared_plugin_configurations_are_merged),
+		cmocka_unit_test(certificates_are_bound_to_names_and_services),
 		cmocka_unit_test(groups_are_told_from_either_side),
 		cmocka_unit_test(a_copy_can_be_changed_and_becomes_a_snapshot),
 		cmocka_unit_test(what_belongs_to_an_entity_goes_with_it),
