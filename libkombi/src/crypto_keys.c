@@ -1,6 +1,6 @@
 /*
- * Public keys on mbedTLS: made from the numbers of a JWK or from PEM, checked
- * once, then only read.
+ * Public keys on mbedTLS (and nettle, which verifies RSA): made from the
+ * numbers of a JWK or from PEM, checked once, then only read.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -29,7 +29,7 @@ struct kb_pubkey {
 	enum kb_pubkey_kind kind;
 	unsigned char print[KB_SHA256_SIZE];
 	mbedtls_pk_context rsa;
-	struct kb_rsa fast; /* the same key, if it is a usual one */
+	struct kb_rsa *verifier; /* the same RSA key */
 	mbedtls_ecp_group group;
 	mbedtls_ecp_point point;
 };
@@ -51,6 +51,7 @@ kb_pubkey_free(struct kb_pubkey *k)
 {
 	if (!k)
 		return;
+	kb_rsa_free(k->verifier);
 	mbedtls_pk_free(&k->rsa);
 	mbedtls_ecp_point_free(&k->point);
 	mbedtls_ecp_group_free(&k->group);
@@ -154,8 +155,10 @@ kb_pubkey_rsa(struct kb_slice n, struct kb_slice e, const char **why)
 	    mbedtls_rsa_complete(rsa) || mbedtls_rsa_check_pubkey(rsa))
 		return refuse(k, why, "not an RSA public key");
 
+	k->verifier = kb_rsa_new(n, e);
+	if (k->verifier == NULL)
+		return refuse(k, why, "not an RSA public key");
 	set_print(k, n, e);
-	(void)kb_rsa_init(&k->fast, n, e);
 	warm(k);
 	return k;
 }
@@ -283,7 +286,6 @@ bool
 kb_pubkey_verify(const struct kb_pubkey *k, const void *data, size_t len,
     const unsigned char *sig, size_t sig_len)
 {
-	mbedtls_pk_context *rsa = (mbedtls_pk_context *)(uintptr_t)&k->rsa;
 	unsigned char hash[KB_SHA256_SIZE];
 
 	if (k->kind == KB_PUBKEY_P256 && sig_len != TWO_COORDINATES)
@@ -293,8 +295,5 @@ kb_pubkey_verify(const struct kb_pubkey *k, const void *data, size_t len,
 	kb_sha256(data, len, hash);
 	if (k->kind == KB_PUBKEY_P256)
 		return verify_p256(k, hash, sig);
-	if (k->fast.words > 0)
-		return kb_rsa_verify(&k->fast, hash, sig);
-	return mbedtls_pk_verify(rsa, MBEDTLS_MD_SHA256, hash, sizeof(hash),
-		   sig, sig_len) == 0;
+	return kb_rsa_verify(k->verifier, hash, sig, sig_len);
 }
