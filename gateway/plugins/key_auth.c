@@ -1,13 +1,17 @@
 /*
  * key-auth: an API key in a header names a consumer of the file, who then
  * is the caller (kong.md 1.12). Keys in the query are taken only when the
- * file says so: they end up in logs and histories.
+ * file says so: they end up in logs and histories. So are those in a body,
+ * a form or a JSON object, which is then read before it goes on.
  */
 #include <string.h>
 
+#include <kombi/json.h>
 #include <kombi/str.h>
 
 #include "gateway.h"
+
+enum { BODY_MAX = 1024 * 1024 };
 
 struct conf {
 	struct strs key_names;
@@ -73,13 +77,13 @@ load(struct problems *p, const struct plugin_use *use, void *conf)
 
 	check_names(p, use, c);
 	if (c->key_in_body)
+		notice(p, line,
+		    "plugin key-auth: key_in_body: forms and JSON bodies are "
+		    "read whole before they go on, without a caller");
+	if (!c->key_in_header && !c->key_in_query && !c->key_in_body)
 		problem(p, line,
-		    "plugin key-auth: key_in_body is not implemented: bodies "
-		    "are streamed; send the key in a header");
-	if (!c->key_in_header && !c->key_in_query)
-		problem(p, line,
-		    "plugin key-auth: key_in_header or key_in_query must be "
-		    "true");
+		    "plugin key-auth: key_in_header, key_in_query or "
+		    "key_in_body must be true");
 	if (c->key_in_query)
 		notice(p, line,
 		    "plugin key-auth: keys in the query end up in logs and "
@@ -99,8 +103,15 @@ enum found { NOTHING, ONE, TWICE, EMPTY };
 struct presented {
 	enum found found;
 	struct kb_slice key;
-	bool in_query;
 	const char *name;
+};
+
+/* The request's body, where a key may be in it. */
+enum body_kind { NO_BODY, FORM, JSON };
+
+struct body {
+	enum body_kind kind;
+	struct kb_slice text;
 };
 
 /* A name with '_' also stands for the header with '-'. */
@@ -140,13 +151,14 @@ look_in_header(struct exchange *x, struct presented *out)
 		out->found = EMPTY;
 }
 
+/* In the query or in a form. */
 static void
-look_in_query(struct exchange *x, struct presented *out)
+look_in_form(struct exchange *x, struct kb_slice form, struct presented *out)
 {
 	struct lines args = { .arena = exchange_arena(x) };
 	char *text;
 
-	form_split(&args, exchange_query(x));
+	form_split(&args, form);
 	for (size_t i = 0; i < args.n; i++) {
 		struct kb_slice value = args.v[i].value;
 
@@ -158,12 +170,28 @@ look_in_query(struct exchange *x, struct presented *out)
 			continue;
 		out->found = out->found == NOTHING ? ONE : TWICE;
 		out->key = kb_slice_of(text);
-		out->in_query = true;
 	}
 }
 
+/* A member that is there twice makes it no JSON of ours. */
+static void
+look_in_json(struct exchange *x, struct kb_slice text, struct presented *out)
+{
+	const struct kb_json *j;
+	const char *key, *why;
+
+	if (kb_json_parse(exchange_arena(x), text.ptr, text.len, &j, &why) !=
+	    KB_OK)
+		return;
+	key = kb_json_str(j, out->name);
+	if (key == NULL || key[0] == '\0')
+		return;
+	out->found = ONE;
+	out->key = kb_slice_of(key);
+}
+
 static struct presented
-look(struct exchange *x, const struct conf *c)
+look(struct exchange *x, const struct conf *c, const struct body *body)
 {
 	struct presented p = { .found = NOTHING };
 
@@ -172,20 +200,55 @@ look(struct exchange *x, const struct conf *c)
 		if (c->key_in_header)
 			look_in_header(x, &p);
 		if (c->key_in_query && p.found == NOTHING)
-			look_in_query(x, &p);
+			look_in_form(x, exchange_query(x), &p);
+		if (body->kind == FORM && p.found == NOTHING)
+			look_in_form(x, body->text, &p);
+		if (body->kind == JSON && p.found == NOTHING)
+			look_in_json(x, body->text, &p);
 	}
 	return p;
+}
+
+static enum body_kind
+body_kind(const struct exchange *x, const struct conf *c)
+{
+	struct kb_slice type = exchange_header(x, "Content-Type");
+	const char *end = type.ptr ? memchr(type.ptr, ';', type.len) : NULL;
+
+	if (!c->key_in_body || type.ptr == NULL)
+		return NO_BODY;
+	if (end != NULL)
+		type.len = (size_t)(end - type.ptr);
+	type = kb_slice_trim(type);
+	if (kb_slice_eqi(type, "application/json"))
+		return JSON;
+	return kb_slice_eqi(type, "application/x-www-form-urlencoded")
+	    ? FORM
+	    : NO_BODY;
 }
 
 /* ---- judging --------------------------------------------------------------
  */
 
-/* Upstream shall not see the key, under none of its names. */
 static void
-hide(struct exchange *x, const struct conf *c)
+drop_names(struct lines *l, const struct conf *c)
 {
-	struct rewrite *r = exchange_rewrite(x);
-	struct lines args = { .arena = exchange_arena(x) };
+	size_t kept = 0;
+
+	for (size_t i = 0; i < l->n; i++) {
+		bool hidden = false;
+
+		for (size_t j = 0; j < c->key_names.n; j++)
+			hidden |= kb_slice_eq(l->v[i].name, c->key_names.v[j]);
+		if (!hidden)
+			l->v[kept++] = l->v[i];
+	}
+	l->n = kept;
+}
+
+static void
+hide_in_headers(struct rewrite *r, const struct conf *c)
+{
 	size_t kept = 0;
 
 	for (size_t i = 0; i < r->fields.n; i++) {
@@ -198,22 +261,41 @@ hide(struct exchange *x, const struct conf *c)
 			r->fields.v[kept++] = r->fields.v[i];
 	}
 	r->fields.n = kept;
+}
+
+static void
+hide_in_body(struct exchange *x, const struct conf *c, const struct body *body)
+{
+	struct rewrite *r = exchange_rewrite(x);
+	struct lines members = { .arena = exchange_arena(x) };
+	struct kb_slice text;
+
+	if (body->kind == FORM)
+		form_split(&members, body->text);
+	else if (!json_split(&members, body->text))
+		return;
+	drop_names(&members, c);
+	text = body->kind == FORM ? form_join(&members) : json_join(&members);
+	r->body = text.ptr;
+	r->body_len = text.len;
+}
+
+/* Upstream shall not see the key, under none of its names. */
+static void
+hide(struct exchange *x, const struct conf *c, const struct body *body)
+{
+	struct rewrite *r = exchange_rewrite(x);
+	struct lines args = { .arena = exchange_arena(x) };
+
+	hide_in_headers(r, c);
+	if (body->kind != NO_BODY && body->text.len)
+		hide_in_body(x, c, body);
 	if (!c->key_in_query || r->query.ptr == NULL)
 		return;
 	form_split(&args, r->query);
-	kept = 0;
-	for (size_t i = 0; i < args.n; i++) {
-		bool hidden = false;
-
-		for (size_t j = 0; j < c->key_names.n; j++)
-			hidden |= kb_slice_eq(
-			    args.v[i].name, c->key_names.v[j]);
-		if (!hidden)
-			args.v[kept++] = args.v[i];
-	}
-	args.n = kept;
+	drop_names(&args, c);
 	r->query = form_join(&args);
-	if (kept == 0)
+	if (args.n == 0)
 		r->query.ptr = NULL;
 }
 
@@ -240,41 +322,55 @@ pass_anonymous(struct exchange *x, const struct conf *c)
 			c->anonymous));
 }
 
-static enum verdict
-access(struct exchange *x, const struct plugin_use *use)
+static void
+judge(struct exchange *x, const struct conf *c, const struct body *body)
 {
-	const struct conf *c = use->conf;
 	const struct credential *credential;
 	struct presented p;
 
-	if (exchange_is_preflight(x) && !c->run_on_preflight)
-		return NEXT;
 	/* Another plugin has found the caller, and that is enough. */
 	if (c->anonymous && exchange_identity(x) != NULL) {
 		if (c->hide_credentials)
-			hide(x, c);
-		return NEXT;
+			hide(x, c, body);
+		return;
 	}
-	p = look(x, c);
+	p = look(x, c, body);
 	if (c->hide_credentials && p.found != NOTHING)
-		hide(x, c);
+		hide(x, c, body);
 	if (p.found == NOTHING && c->anonymous) {
 		pass_anonymous(x, c);
-		return NEXT;
+		return;
 	}
 	if (p.found == NOTHING || p.found == EMPTY) {
 		refuse(x, c, KB_UNAUTHENTICATED, "No API key found in request");
-		return NEXT;
+		return;
 	}
 	if (p.found == TWICE) {
 		refuse(x, c, KB_AUTH_INVALID, "Duplicate API key found");
-		return NEXT;
+		return;
 	}
 	credential = exchange_find_key(x, p.key);
 	if (credential == NULL)
 		refuse(x, c, KB_AUTH_INVALID, NULL);
 	else
 		exchange_set_credential(x, credential);
+	return;
+}
+
+static enum verdict
+access(struct exchange *x, const struct plugin_use *use)
+{
+	const struct conf *c = use->conf;
+	struct body body = { .kind = NO_BODY };
+
+	if (exchange_is_preflight(x) && !c->run_on_preflight)
+		return NEXT;
+	body.kind = body_kind(x, c);
+	if (body.kind != NO_BODY &&
+	    exchange_body(x, BODY_MAX, &body.text) == WAIT)
+		return WAIT;
+	if (!exchange_is_answered(x))
+		judge(x, c, &body);
 	return NEXT;
 }
 
@@ -287,5 +383,5 @@ const struct plugin plugin_key_auth = {
 	.load = load,
 	.access = access,
 	.authenticates = true,
-	.help = "an API key of a consumer, from a header",
+	.help = "an API key of a consumer, from a header, query or body",
 };

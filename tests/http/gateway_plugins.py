@@ -58,6 +58,7 @@ OPEN["bots"] = [("bot-detection", {"deny": ["^curl/", "(?i)wget"], "allow": ["cu
 
 KEYED = {"keys": [("key-auth", {"realm": "home"})],
          "hidden": [("key-auth", {"key_names": ["api_key"], "key_in_query": True, "hide_credentials": True})],
+         "inbody": [("key-auth", {"key_names": ["apikey", "k2"], "key_in_body": True, "hide_credentials": True})],
          "grouped": [("key-auth", {}), ("acl", {"allow": ["gold"]})],
          "maybe": [("key-auth", {"anonymous": "nobody"})],
          "lost": [("key-auth", {"anonymous": "does-not-exist"})],
@@ -406,6 +407,22 @@ def test_keys_are_in_no_log_and_a_reload_takes_one_away():
             assert secret not in gateway.logged()
     finally:
         gateway.stop()
+
+
+def test_a_key_may_be_in_a_form_or_a_json_body_and_does_not_go_on():
+    form, js = ("Content-Type", "application/x-www-form-urlencoded"), ("Content-Type", "application/json; charset=utf-8")
+    post = lambda kind, body, *headers: GW.call("POST", "/inbody", [kind, *headers], body)  # noqa: E731
+    _, got, body = sent(post(form, f"a=1&apikey={GOLD}&b=valu%651".encode()))
+    assert got["x-consumer-username"] == ["gold"] and GOLD not in body and body.startswith("a=1&b=value1"[:6]), body
+    _, got, body = sent(post(js, json.dumps({"a": 1, "k2": PLAIN, "b": ["x"]}).encode()))
+    assert got["x-consumer-username"] == ["plain"] and json.loads(body) == {"a": 1, "b": ["x"]}, body
+    # each name in header, then body, before the next name
+    _, got, _ = sent(post(js, json.dumps({"apikey": GOLD}).encode(), ("k2", PLAIN)))
+    assert got["x-consumer-username"] == ["gold"]
+    for kind, body in ((form, b"apikey=x&apikey=y"), (form, b"apikey="), (js, b'{"apikey": 5}'), (js, b'["apikey"]'), (js, b"{"),
+                       (("Content-Type", "text/plain"), f"apikey={GOLD}".encode()), (js, b"")):
+        assert post(kind, body).status == 401, (kind, body)
+    assert post(form, b"apikey=" + b"x" * 2000000).status == 413
 
 
 # ---- rate-limiting --------------------------------------------------------------

@@ -177,10 +177,11 @@ key_auth_is_judged_at_load(void **state)
 	    "r, anonymous: a, run_on_preflight: false}");
 	is_told("key-auth", "{key_in_query: true}", false,
 	    "plugin key-auth: keys in the query end up in logs and histories");
-	is_told("key-auth", "{key_in_body: true}", true,
-	    "plugin key-auth: key_in_body is not implemented");
+	is_told("key-auth", "{key_in_body: true}", false,
+	    "plugin key-auth: key_in_body: forms and JSON bodies are read");
 	is_told("key-auth", "{key_in_header: false}", true,
-	    "plugin key-auth: key_in_header or key_in_query must be true");
+	    "plugin key-auth: key_in_header, key_in_query or "
+	    "key_in_body must be true");
 	is_told("key-auth", "{key_names: [X-User-ID]}", true,
 	    "plugin key-auth: key_names \"X-User-ID\" must be letters");
 	is_told("key-auth", "{key_names: [x_user_id]}", true,
