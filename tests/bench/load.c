@@ -43,6 +43,7 @@ struct conn {
 	size_t head_len;
 	uint64_t left; /* of the body */
 	bool in_body;
+	bool closes; /* says the answer: no further request on it */
 	char head[HEAD_MAX];
 };
 
@@ -250,7 +251,7 @@ finish(struct conn *c)
 	c->busy = false;
 	if (options.idle)
 		return;
-	if (options.fresh) {
+	if (options.fresh || c->closes) {
 		close(c->fd);
 		c->fd = -1;
 	}
@@ -271,6 +272,7 @@ read_head(struct conn *c, const char *end)
 		return false;
 	c->left = strtoull(length + 17, NULL, 10);
 	c->in_body = true;
+	c->closes = strcasestr(c->head, "\r\nconnection: close") != NULL;
 	end += 4;
 	c->left -= (uint64_t)(c->head + c->head_len - end);
 	return true;
