@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <kombi/id.h>
 #include <kombi/str.h>
 #include <kombi/time.h>
 
@@ -83,13 +82,10 @@ write_configuration(struct kb_jsonw *w, const struct gateway *g)
 static void
 root(struct admin_call *c)
 {
-	static char node_id[KB_UUID_SIZE];
 	char host[256] = "localhost";
 	struct kb_jsonw w;
 	struct kb_buf b;
 
-	if (node_id[0] == '\0')
-		kb_uuid4(node_id);
 	(void)gethostname(host, sizeof(host) - 1);
 	begin(&w, &b);
 	kb_w_str(&w, "tagline", "kombify gateway");
@@ -97,7 +93,7 @@ root(struct admin_call *c)
 	kb_w_str(&w, "edition", "community");
 	kb_w_str(&w, "gateway_version", KOMBI_VERSION);
 	kb_w_str(&w, "hostname", host);
-	kb_w_str(&w, "node_id", node_id);
+	kb_w_str(&w, "node_id", metrics_node_id());
 	write_configuration(&w, c->g);
 	write_plugins(&w, admin_document(c));
 	end(c, &w, &b);
@@ -119,23 +115,22 @@ resident_bytes(void)
 static void
 write_server(struct kb_jsonw *w, const struct gateway *g)
 {
-	uint64_t requests = 0, open = 0, accepted = 0, busy = 0;
+	struct kb_server_stats stats;
+	int64_t accepted, open, busy, requests;
 
-	for (size_t i = 0; i < g->n_loops; i++) {
-		requests += atomic_load(&g->loops[i].requests);
-		open += atomic_load(&g->loops[i].connections);
-		accepted += atomic_load(&g->loops[i].accepted);
-		busy += atomic_load(&g->loops[i].busy);
-	}
+	loops_stats(g, &stats);
+	accepted = (int64_t)stats.accepted;
+	open = (int64_t)stats.connections;
+	busy = (int64_t)stats.active;
+	requests = (int64_t)stats.requests;
 	kb_w_object(w, "server");
-	kb_w_int(w, "connections_accepted", (int64_t)accepted);
-	kb_w_int(w, "connections_active", (int64_t)open);
-	kb_w_int(w, "connections_handled", (int64_t)accepted);
+	kb_w_int(w, "connections_accepted", accepted);
+	kb_w_int(w, "connections_active", open);
+	kb_w_int(w, "connections_handled", accepted);
 	kb_w_int(w, "connections_reading", 0);
-	kb_w_int(w, "connections_writing", (int64_t)busy);
-	kb_w_int(
-	    w, "connections_waiting", (int64_t)(open > busy ? open - busy : 0));
-	kb_w_int(w, "total_requests", (int64_t)requests);
+	kb_w_int(w, "connections_writing", busy);
+	kb_w_int(w, "connections_waiting", open > busy ? open - busy : 0);
+	kb_w_int(w, "total_requests", requests);
 	kb_w_int(w, "workers", (int64_t)g->n_loops);
 	kb_w_object_end(w);
 }

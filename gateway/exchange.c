@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <kombi/log.h>
 #include <kombi/str.h>
@@ -215,6 +216,17 @@ exchange_is_preflight(const struct exchange *x)
 	return x->preflight;
 }
 
+const char *
+exchange_tracker(struct exchange *x, uint64_t n)
+{
+	const struct gateway *g = x->loop->gateway;
+
+	return kb_sprintf(exchange_arena(x), "%s-%d-%d-%u-%llu-%lld",
+	    g->common->listen, kb_ex_tls(x->ex) ? g->tls_port : g->port,
+	    (int)getpid(), x->loop->index, (unsigned long long)n,
+	    (long long)kb_wall_ms());
+}
+
 struct loop *
 exchange_loop(const struct exchange *x)
 {
@@ -412,7 +424,13 @@ limit_body(struct exchange *x)
 	const struct kb_http1_head *h = exchange_head(x);
 
 	if (h->has_length && h->length > x->route->body_limit) {
-		exchange_fail(x, KB_TOO_LARGE, NULL);
+		exchange_fail(x,
+		    h->expect_continue ? KB_EXPECTATION : KB_TOO_LARGE, NULL);
+		return;
+	}
+	if (h->chunked && x->route->needs_length) {
+		exchange_refuse(
+		    x, 411, "A valid Content-Length header is required");
 		return;
 	}
 	kb_ex_body_limit(x->ex, x->route->body_limit);
@@ -437,7 +455,7 @@ find_route(struct exchange *x)
 
 	if (tls != NULL && kb_tls_name(tls) != NULL)
 		q.sni = kb_slice_of(kb_tls_name(tls));
-	if (forwarded_https(x))
+	if (x->https)
 		q.proto = PROTO_HTTPS;
 	if (answers_health(x, q.path))
 		return NEXT;
@@ -531,13 +549,6 @@ response_phase(struct exchange *x)
 	return NEXT;
 }
 
-/* For answers of our own: nothing in them is to be rendered. */
-/* The engine adds these to errors by itself. */
-static const char policy[] = "X-Frame-Options: DENY\r\n"
-			     "Content-Security-Policy: default-src 'none'; "
-			     "frame-ancestors 'none'\r\n"
-			     "Cache-Control: no-store\r\n";
-
 static void
 own_lines(struct exchange *x, struct kb_buf *b)
 {
@@ -545,6 +556,8 @@ own_lines(struct exchange *x, struct kb_buf *b)
 	if (x->answer_lines)
 		copy_lines(b, x->answer_lines);
 	kb_buf_add(b, x->down.ptr, x->down.len);
+	policy_own_lines(x, b);
+	kong_answer_lines(x, b);
 }
 
 static void
@@ -570,7 +583,7 @@ answer_own(struct exchange *x)
 	struct kb_buf *b = &x->loop->lines;
 
 	own_lines(x, b);
-	kb_buf_adds(b, policy);
+	kb_buf_adds(b, "Cache-Control: no-store\r\n");
 	if (x->content_type)
 		add_line(b, "Content-Type", x->content_type);
 	add_line(b, "X-Request-ID", exchange_request_id(x));
@@ -598,6 +611,7 @@ answer_upstream(struct exchange *x)
 	kb_buf_reset(b);
 	upstream_lines(x, b);
 	kb_buf_add(b, x->down.ptr, x->down.len);
+	kong_answer_lines(x, b);
 	if (status == 101) {
 		x->tunnel = true;
 		kb_ex_upgrade(x->ex, b->ptr, b->len);
@@ -669,7 +683,7 @@ on_request(struct kb_exchange *ex)
 	x->has_body = h->chunked || (h->has_length && h->length > 0);
 	kb_ex_set_user(ex, x);
 	x->client_ip = forwarded_client(x);
-	atomic_fetch_add_explicit(&l->requests, 1, memory_order_relaxed);
+	x->https = forwarded_https(x);
 	exchange_advance(x);
 	/* The body waits until somebody takes it. */
 	if (x->has_body && x->call == NULL && !x->collecting &&
@@ -731,6 +745,7 @@ on_end(struct kb_exchange *ex, enum kb_end end)
 	/* The client left before there was an answer: nginx's number. */
 	if (status == 0 || (end == KB_END_ABORTED && !kb_ex_head_sent(ex)))
 		status = 499;
+	x->ended_status = status;
 	tell_plugins(x);
 	observe(x, status);
 	exchange_give(x);

@@ -21,6 +21,7 @@
 #include "process.h"
 
 enum {
+	EXPORT_MS = 2000, /* what was observed is still told so long */
 	DRAIN_LOOK_MS = 20,
 	START_DNS_MS = 1000,
 	ADOPT_DNS_MS = 200,
@@ -547,6 +548,7 @@ finish(struct process *p)
 	health_free(g->health);
 	resolver_free(g->resolver);
 	kb_tls_server_unref(g->tls);
+	exporters_stop(EXPORT_MS);
 }
 
 /* Options and file are good: what needs them is made. */
@@ -562,6 +564,7 @@ assemble(struct process *p, struct kb_arena *a)
 	g->health = health_new(g->resolver);
 	metrics_register(g);
 	reload_metric_register();
+	g->kong_headers = kong_headers_of(g->config->kong_headers);
 	redis_register();
 	counters_register();
 	resolver_register();

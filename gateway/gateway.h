@@ -199,6 +199,9 @@ struct service {
 
 enum { PROTO_HTTP = 1, PROTO_HTTPS = 2, PROTO_WS = 4 };
 
+/* What is counted of a route beside what always is. */
+enum { OBSERVE_CONSUMER = 1, OBSERVE_LATENCY = 2 };
+
 struct plugin;
 
 /* A plugin as configured in one place. */
@@ -259,10 +262,14 @@ struct route {
 	bool cors;      /* upstream's own CORS headers are dropped */
 	bool limited;   /* likewise its headers of rate limits */
 	bool unlimited; /* no deadline for the body */
-	uint64_t body_limit; /* bytes; UINT64_MAX: none */
+	bool needs_length;    /* bodies of unknown length are refused */
+	bool asks_preflights; /* upstream answers them, with its CORS headers */
+	uint64_t body_limit;  /* bytes; UINT64_MAX: none */
 	struct chain chain;
 	size_t index; /* in the snapshot */
 	unsigned line;
+	/* OBSERVE_* bits of prometheus */
+	unsigned observed;
 };
 
 struct consumer_group {
@@ -409,6 +416,9 @@ void exchange_resume(struct exchange *x);
 /* Calls the access function of the same plugin once more when resumed. */
 void exchange_again(struct exchange *x);
 
+/* Kong's tracker: address, port, process, loop, `n`, time. */
+const char *exchange_tracker(struct exchange *x, uint64_t n);
+
 /* Memory of a plugin for one exchange, zeroed at first use. */
 void *exchange_slot(struct exchange *x, const struct plugin *plugin, size_t n);
 
@@ -510,6 +520,61 @@ int exchange_answer_status(const struct exchange *x);
 void exchange_hold_answer(struct exchange *x, size_t max,
     void (*change)(struct exchange *x, void *arg, struct kb_slice *body),
     void *arg);
+
+/* ---- security headers (policy.c) ------------------------------------------
+ */
+
+struct policy;
+
+enum policy_kind {
+	POLICY_HSTS,
+	POLICY_NOSNIFF,
+	POLICY_REFERRER,
+	POLICY_CSP,
+	POLICY_FRAMES,
+	POLICY_PERMISSIONS,
+	POLICY_OPENER,
+	POLICY_RESOURCE,
+	POLICIES
+};
+
+/*
+ * Values of these headers; NULL and "": none. `ours`: also where upstream has
+ * its own, which else goes before ours but for the first three.
+ */
+const struct policy *
+policy_make(struct kb_arena *a, const char *const values[POLICIES], bool ours);
+/* In response(): instead of the gateway's standard. */
+void exchange_set_policy(struct exchange *x, const struct policy *p);
+
+/* ---- what is known of an exchange afterwards ------------------------------
+ */
+
+struct report_try {
+	const char *address; /* "ip:port" */
+	int64_t began_ns, ended_ns;
+	int status;        /* 0: no answer */
+	const char *error; /* in a word; NULL: none */
+	int number;        /* from 0 */
+};
+
+enum { REPORT_TRIES = 4 };
+
+/* Times are nanoseconds since 1970. */
+struct report {
+	int status;
+	bool https; /* as the client sees it */
+	int64_t began_ns, ended_ns;
+	int64_t asked_ns; /* upstream; 0: never */
+	struct report_try tries[REPORT_TRIES];
+	size_t n_tries;
+};
+
+/* In log(). */
+void exchange_report(const struct exchange *x, struct report *out);
+/* The exchange belongs to this trace, 32 digits that outlive it: its log
+ * line tells so, and the client's own trace fields do not go upstream. */
+void exchange_set_trace(struct exchange *x, const char *trace_id);
 
 /* ---- networks (forwarded.c) ---------------------------------------------- */
 
@@ -678,7 +743,9 @@ void exchange_count_limited(struct exchange *x);
 
 /* ---- rules that change names and values -----------------------------------
  */
+#include "exporter.h"
 #include "tenants.h"
+#include "trace.h"
 #include "transform.h"
 
 /* ---- browsers that sign in ------------------------------------------------

@@ -29,7 +29,7 @@ static struct kb_metric target_health = {
 	.kind = KB_GAUGE,
 	.name = "kong_upstream_target_health",
 	.help = "1 for the state that an address of a target is in",
-	.labels = { "upstream", "target", "address", "state" },
+	.labels = { "upstream", "target", "address", "state", "subsystem" },
 };
 
 static struct kb_metric panic = {
@@ -64,7 +64,7 @@ set_state(struct kb_series *series[], const struct seat *seat,
 	snprintf(target, sizeof(target), "%s:%d", seat->host, seat->port);
 	if (series[state] == NULL) {
 		const char *const labels[KB_METRIC_LABELS] = { seat->upstream,
-			target, address, state_labels[state] };
+			target, address, state_labels[state], "http" };
 
 		series[state] = kb_metric_series(&target_health, labels);
 	}

@@ -15,6 +15,7 @@
 #include <kombi/log.h>
 #include <kombi/metrics.h>
 #include <kombi/pool.h>
+#include <kombi/time.h>
 #include <kombi/tls.h>
 
 #include "document.h"
@@ -286,7 +287,8 @@ struct gateway_config {
 	bool captive;    /* on free ports */
 	const char *server_name;
 	int router; /* 0: whole segments, 1: as Kong */
-	int64_t retry_percent;
+	int64_t retry_percent, metric_series;
+	const char *const *kong_headers;
 	const char *upstream_ca, *upstream_cert, *upstream_key;
 	bool upstream_tls;
 	int64_t drain_delay_ms; /* /ready says no first */
@@ -371,6 +373,7 @@ struct gateway {
 				      on the main thread, not on a loop */
 	int reap_fd;               /* a loop has let one go */
 	int64_t loaded_ms;         /* wall time */
+	unsigned kong_headers;     /* bits of kong_headers.c */
 	bool draining;             /* main thread */
 	bool admin_write;          /* the Admin API may change something */
 	atomic_bool reloading;
@@ -424,6 +427,8 @@ struct loop {
 	int64_t retry_credit;        /* hundredths of a retry */
 	int64_t told_ms;             /* when a failed handshake was logged */
 	struct counters_sync *syncs; /* counters.c */
+	int64_t stamp_ms;            /* wall time of `stamp`, for log lines */
+	char stamp[KB_RFC3339_SIZE];
 	struct event *wake;
 	int wake_fd;
 	pthread_mutex_t lock;           /* covers next… and drain… */
@@ -432,9 +437,6 @@ struct loop {
 	bool drain;
 	int64_t drain_ms, drain_idle_ms;
 	atomic_bool drained;
-	atomic_ullong requests; /* read by the internal listener */
-	atomic_uint connections, busy;
-	atomic_ullong accepted;
 };
 
 /* Starts `workers` loops on sockets of the same port. NULL with a message. */
@@ -461,6 +463,8 @@ void redis_conf_free(struct redis_conf *conf);
 void loop_counters_free(struct loop *l);
 void counters_register(void);
 void counters_forget(void);
+/* What all of them have seen. Main thread. */
+void loops_stats(const struct gateway *g, struct kb_server_stats *sum);
 struct local *local_ref(struct local *l);
 void local_unref(struct local *l);
 
@@ -479,7 +483,17 @@ enum phase {
 	PHASE_DONE
 };
 
-enum { EXCHANGE_SLOTS = 8, REPLAY_MAX = 64 * 1024 };
+enum { EXCHANGE_SLOTS = 12, REPLAY_MAX = 64 * 1024, TRIES_KEPT = 4 };
+enum { TRIED_ADDRESS = 56 };
+
+/* One try at an address of upstream. */
+struct tried {
+	char address[TRIED_ADDRESS]; /* "ip:port" */
+	int64_t began_ns, ended_ns;  /* until the head of the answer */
+	int status;                  /* 0: there was none */
+	bool failed;
+	enum kb_call_error error; /* when it failed */
+};
 
 /* Upstream's answer, kept until its body is complete (rewrite.c). */
 struct held {
@@ -548,7 +562,13 @@ struct exchange {
 	bool replay_lost; /* the body cannot be sent once more */
 	struct kb_buf replay;
 	unsigned tries;
+	struct tried tried[TRIES_KEPT]; /* later ones replace the last */
+	const char *trace_id;           /* 32 digits; NULL: not traced */
+	const struct policy *policy;    /* NULL: the standard */
+	bool https;                     /* as the client sees it */
+	int ended_status;               /* in log() */
 	struct event *retry_timer;
+	int64_t asked_ns;    /* when upstream was asked first; 0: never */
 	int64_t upstream_ns; /* when the first byte of the answer came */
 	int upstream_status;
 	struct exchange *next_free;
@@ -673,16 +693,7 @@ void sessions_stop(struct loop *l);
 void userinfo_stop(struct loop *l);
 void park_stop(struct loop *l); /* park.c */
 
-/* ---- observation
- * ---------------------------------------------------------------------- */
-
-struct route_metrics;
-void metrics_register(struct gateway *g);
-/* Counts and writes the access log line of a finished exchange. */
-void observe(struct exchange *x, int status);
-void observe_refused(void *arg, const struct sockaddr_storage *peer, int status,
-    const char *request_id, const char *why);
-void observe_free(struct local *l);
+#include "observe.h"
 
 /* ---- trusted proxies
  * -------------------------------------------------------------------- */

@@ -25,18 +25,6 @@ enum {
 	RETRY_CREDIT = 1000,
 };
 
-/* Set on every answer, also on those of the engine. */
-static const char always
-    [] = "Strict-Transport-Security: max-age=31536000; includeSubDomains\r\n"
-	 "X-Content-Type-Options: nosniff\r\n"
-	 "Referrer-Policy: no-referrer\r\n";
-
-/* Errors are ours and hold nothing to show or run; forwarded answers bring
- * their own policy. */
-static const char on_fail[] = "X-Frame-Options: DENY\r\n"
-			      "Content-Security-Policy: default-src 'none'; "
-			      "frame-ancestors 'none'\r\n";
-
 /* ---- snapshots as a loop holds them ---------------------------------------
  */
 
@@ -230,7 +218,9 @@ run(void *arg)
 	/* As operators see it in top and perf. */
 	snprintf(name, sizeof(name), "loop-%u", l->index);
 	(void)pthread_setname_np(pthread_self(), name);
+	kb_metrics_thread();
 	event_base_dispatch(l->base);
+	kb_metrics_thread_end();
 	atomic_store(&l->drained, true);
 	return NULL;
 }
@@ -256,8 +246,8 @@ loop_open(struct gateway *g, struct loop *l, const char **why)
 	struct kb_server_conf conf = {
 		.ops = &exchange_ops,
 		.arg = l,
-		.always = always,
-		.on_fail = on_fail,
+		.on_fail = policy_of_engine,
+		.on_fail_tls = policy_of_engine_tls,
 	};
 
 	l->gateway = g;
@@ -386,6 +376,24 @@ loops_start(struct gateway *g, const char **why)
 			&g->loops[i].thread, NULL, run, &g->loops[i]) != 0)
 			kb_fatal("cannot start a thread");
 	return true;
+}
+
+void
+loops_stats(const struct gateway *g, struct kb_server_stats *sum)
+{
+	struct kb_server_stats one;
+
+	memset(sum, 0, sizeof(*sum));
+	for (size_t i = 0; i < g->n_loops; i++) {
+		kb_server_stats(g->loops[i].server, &one);
+		sum->accepted += one.accepted;
+		sum->requests += one.requests;
+		sum->refused += one.refused;
+		sum->handshakes += one.handshakes;
+		sum->handshakes_failed += one.handshakes_failed;
+		sum->connections += one.connections;
+		sum->active += one.active;
+	}
 }
 
 void

@@ -118,6 +118,15 @@ static const struct kb_option options[] = {
 	    "KOMBI_UPSTREAM_TLS", .fallback = "false",
 	    .help = "our own services are spoken to by TLS, whatever the file "
 		    "says"),
+	KB_OPTION_LIST(struct gateway_config, kong_headers,
+	    "KOMBI_KONG_HEADERS", .alias = "KONG_HEADERS",
+	    .check = kong_headers_check,
+	    .help = "Kong's own headers: off, latency_tokens, server_tokens, "
+		    "X-Kong-Request-Id"),
+	KB_OPTION_INT(struct gateway_config, metric_series,
+	    "KOMBI_METRIC_SERIES", .fallback = "2000", .min = 256,
+	    .max = 100000,
+	    .help = "series of one metric; further ones are __overflow__"),
 	KB_OPTION_STR(struct gateway_config, tls_cert, "KOMBI_TLS_CERT_FILE",
 	    .help = "certificate chain in PEM: turns HTTPS on; read again at "
 		    "SIGHUP"),

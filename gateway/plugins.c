@@ -10,7 +10,8 @@ extern const struct plugin plugin_correlation_id, plugin_cors, plugin_jwt,
     plugin_tenant_router, plugin_sso_start, plugin_request_transformer,
     plugin_response_transformer, plugin_ip_restriction, plugin_bot_detection,
     plugin_request_termination, plugin_key_auth, plugin_rate_limiting,
-    plugin_openid_connect, plugin_basic_auth, plugin_redirect;
+    plugin_openid_connect, plugin_basic_auth, plugin_redirect,
+    plugin_prometheus, plugin_opentelemetry, plugin_security_headers;
 
 const struct plugin *const plugins[] = {
 	&plugin_correlation_id,
@@ -29,7 +30,10 @@ const struct plugin *const plugins[] = {
 	&plugin_request_transformer,
 	&plugin_response_transformer,
 	&plugin_redirect,
+	&plugin_security_headers,
 	&plugin_sso_start,
+	&plugin_opentelemetry,
+	&plugin_prometheus,
 	&plugin_request_termination,
 	NULL,
 };

@@ -69,6 +69,32 @@ instance_problem(const struct exchange *x)
 			   : NULL;
 }
 
+static struct tried *
+present_try(struct exchange *x)
+{
+	return &x->tried[(x->tries < TRIES_KEPT ? x->tries : TRIES_KEPT) - 1];
+}
+
+const struct tried *
+last_try(const struct exchange *x)
+{
+	return &x->tried[(x->tries < TRIES_KEPT ? x->tries : TRIES_KEPT) - 1];
+}
+
+static void
+begin_try(struct exchange *x)
+{
+	bool first = x->tries++ == 0;
+	struct tried *t;
+
+	t = present_try(x);
+	memset(t, 0, sizeof(*t));
+	t->began_ns = first ? x->asked_ns : kb_mono_ns();
+	/* The origin may be gone when it is told. */
+	memcpy(t->address, kb_origin_text(x->picked.origin),
+	    sizeof(t->address) - 1);
+}
+
 static void
 start_try(struct exchange *x)
 {
@@ -87,7 +113,7 @@ start_try(struct exchange *x)
 		exchange_fail(x, KB_HEADERS_TOO_LARGE, NULL);
 		return;
 	}
-	x->tries++;
+	begin_try(x);
 	x->call = kb_call_start(&(struct kb_call_conf) {
 	    .origin = x->picked.origin,
 	    .ops = &call_ops,
@@ -109,6 +135,7 @@ upstream_start(struct exchange *x)
 {
 	int64_t *credit = &x->loop->retry_credit;
 
+	x->asked_ns = kb_mono_ns();
 	*credit += x->loop->gateway->config->retry_percent;
 	if (*credit > CREDIT_MAX)
 		*credit = CREDIT_MAX;
@@ -174,6 +201,8 @@ on_head(struct kb_call *call, const struct kb_http1_head *h, const char *bytes)
 	balancer_answered(&x->picked, h->status);
 	x->upstream_ns = kb_mono_ns();
 	x->upstream_status = h->status;
+	present_try(x)->ended_ns = x->upstream_ns;
+	present_try(x)->status = h->status;
 	x->answer = h;
 	x->answer_bytes = bytes;
 	x->replay_lost = true;
@@ -309,6 +338,18 @@ tell_handshake(struct exchange *x)
 	    KB_S("address", x->picked.spot->text), KB_S("why", why));
 }
 
+/* What breaks off later than its head has its time already. */
+static void
+fail_try(struct exchange *x, enum kb_call_error error)
+{
+	struct tried *t = present_try(x);
+
+	t->failed = !x->tunnel;
+	t->error = error;
+	if (t->ended_ns == 0)
+		t->ended_ns = kb_mono_ns();
+}
+
 static void
 on_fail(
     struct kb_call *call, enum kb_call_error error, bool sent, bool answered)
@@ -319,6 +360,7 @@ on_fail(
 	x->call = NULL;
 	if (error == KB_CALL_CONNECT)
 		tell_handshake(x);
+	fail_try(x, error);
 	if (x->tunnel)
 		balancer_over(&x->picked);
 	else

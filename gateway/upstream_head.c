@@ -112,6 +112,8 @@ passes(const struct exchange *x, const struct kb_http1_field *f,
 		return !x->route->authenticated;
 	if (f->id != KB_H_OTHER)
 		return !is_named(named, name);
+	if (x->trace_id && trace_owns_field(name))
+		return false;
 	return is_plain_name(name) && !kb_header_is_owned(name.ptr, name.len) &&
 	    !kb_slice_eqi(name, "x-correlation-id") && !is_named(named, name);
 }
@@ -157,13 +159,16 @@ copy_lines(struct kb_buf *out, const struct lines *lines)
 
 /* What a plugin put there is looked at once more. */
 static void
-copy_rewritten(const struct rewrite *r, struct kb_buf *out)
+copy_rewritten(const struct exchange *x, struct kb_buf *out)
 {
+	const struct rewrite *r = x->rewrite;
+
 	for (size_t i = 0; i < r->fields.n; i++) {
 		const struct line *f = &r->fields.v[i];
 
 		if (!request_dropped[kb_header_id(f->name.ptr, f->name.len)] &&
 		    is_plain_name(f->name) &&
+		    !(x->trace_id && trace_owns_field(f->name)) &&
 		    !kb_header_is_owned(f->name.ptr, f->name.len) &&
 		    !kb_has_control(f->value.ptr, f->value.len))
 			copy_field(out, f->name, f->value);
@@ -182,7 +187,7 @@ static void
 forwarded_lines(struct exchange *x, struct kb_buf *out)
 {
 	const struct gateway *g = x->loop->gateway;
-	struct kb_slice host = kb_ex_host(x->ex);
+	struct kb_slice host = kb_ex_host(x->ex), path = kb_ex_path(x->ex);
 	struct kb_slice list = { NULL, 0 };
 
 	if (forwarded_trusted(x))
@@ -194,11 +199,17 @@ forwarded_lines(struct exchange *x, struct kb_buf *out)
 		kb_buf_adds(out, ", ");
 	}
 	line(out, "", kb_ex_peer_text(x->ex));
-	line(out, "X-Forwarded-Proto: ", forwarded_https(x) ? "https" : "http");
+	line(out, "X-Forwarded-Proto: ", x->https ? "https" : "http");
 	copy_field(out, kb_slice_of("X-Forwarded-Host"), host);
 	kb_buf_adds(out, "X-Forwarded-Port: ");
 	kb_buf_addu(out, (uint64_t)(kb_ex_tls(x->ex) ? g->tls_port : g->port));
 	kb_buf_add(out, "\r\n", 2);
+	copy_field(out, kb_slice_of("X-Forwarded-Path"), path);
+	if (x->route->strip_path && x->prefix > 1)
+		copy_field(out, kb_slice_of("X-Forwarded-Prefix"),
+		    (struct kb_slice) { path.ptr, x->prefix });
+	if (g->kong_headers)
+		kong_request_lines(x, out);
 }
 
 static void
@@ -288,7 +299,7 @@ upstream_head(struct exchange *x)
 	kb_buf_reset(out);
 	request_line(x, out);
 	if (x->rewrite)
-		copy_rewritten(x->rewrite, out);
+		copy_rewritten(x, out);
 	else
 		copy_request_fields(x, out);
 	framing_lines(x, out);
@@ -306,26 +317,9 @@ upstream_head(struct exchange *x)
 /* ---- answers ---------------------------------------------------------------
  */
 
-/* Lines that the gateway sets on all answers, or decides about. */
-enum answer_rule {
-	PASS,
-	DROP,   /* always set by the listener */
-	POLICY, /* passes, and tells that ours is not needed */
-	FRAMES, /* likewise */
-};
-
-static const struct {
-	const char *name;
-	enum answer_rule rule;
-} answer_rules[] = {
-	{ "strict-transport-security", DROP },
-	{ "x-content-type-options", DROP },
-	{ "referrer-policy", DROP },
-	{ "x-powered-by", DROP },
-	{ "x-correlation-id", DROP },
-	{ "content-security-policy", POLICY },
-	{ "x-frame-options", FRAMES },
-};
+/* Never for clients. */
+static const char *const answer_dropped_names[] = { "x-powered-by",
+	"x-correlation-id" };
 
 static bool
 begins(struct kb_slice name, const char *with)
@@ -335,30 +329,32 @@ begins(struct kb_slice name, const char *with)
 	return name.len > n && strncasecmp(name.ptr, with, n) == 0;
 }
 
-static enum answer_rule
-rule_of(const struct exchange *x, struct kb_slice name)
+static bool
+other_passes(const struct exchange *x, struct kb_slice name)
 {
-
-	for (size_t i = 0; i < KB_COUNT(answer_rules); i++)
-		if (kb_slice_eqi(name, answer_rules[i].name))
-			return answer_rules[i].rule;
+	for (size_t i = 0; i < KB_COUNT(answer_dropped_names); i++)
+		if (kb_slice_eqi(name, answer_dropped_names[i]))
+			return false;
 	if (begins(name, "access-control-"))
-		return x->route->cors ? DROP : PASS;
+		return !x->route->cors ||
+		    (x->preflight && x->route->asks_preflights);
 	if (begins(name, "x-ratelimit-") || begins(name, "ratelimit-"))
-		return x->route->limited ? DROP : PASS;
-	return kb_header_is_owned(name.ptr, name.len) ? DROP : PASS;
+		return !x->route->limited;
+	return !kb_header_is_owned(name.ptr, name.len);
 }
 
+/* *policy: which header of policies it is, or 0. */
 static bool
 answer_passes(const struct exchange *x, const struct kb_http1_field *f,
-    struct kb_slice name, struct kb_slice named, enum answer_rule *rule)
+    struct kb_slice name, struct kb_slice named, unsigned *policy)
 {
-	*rule = PASS;
+	*policy = 0;
 	if (answer_dropped[f->id] || is_named(named, name))
 		return false;
-	if (f->id == KB_H_OTHER)
-		*rule = rule_of(x, name);
-	return *rule != DROP;
+	if (f->id != KB_H_OTHER)
+		return true;
+	*policy = policy_bit(name);
+	return *policy ? !policy_drops(x, *policy) : other_passes(x, name);
 }
 
 void
@@ -367,63 +363,59 @@ upstream_answer_fields(struct exchange *x, struct lines *out)
 	const struct kb_http1_head *h = x->answer;
 	const char *bytes = x->answer_bytes;
 	struct kb_slice named = connection_names(h, bytes);
-	enum answer_rule rule;
+	unsigned policy;
 
 	for (unsigned i = 0; i < h->n_fields; i++) {
 		const struct kb_http1_field *f = &h->fields[i];
 		struct kb_slice name = kb_http1_name(f, bytes);
 
-		if (answer_passes(x, f, name, named, &rule))
+		if (answer_passes(x, f, name, named, &policy))
 			lines_add(out, name, kb_http1_value(f, bytes));
 	}
 }
 
-/* Which of our policies upstream's answer brings itself. */
-struct brought {
-	bool policy, frames;
-};
-
-static struct brought
+/* Returns which headers of policies upstream's answer brings itself. */
+static unsigned
 copy_answer_fields(struct exchange *x, struct kb_buf *out)
 {
 	const struct kb_http1_head *h = x->answer;
 	const char *bytes = x->answer_bytes;
 	struct kb_slice named = connection_names(h, bytes);
-	struct brought b = { false, false };
-	enum answer_rule rule;
+	unsigned policy, brought = 0;
 
 	for (unsigned i = 0; i < h->n_fields; i++) {
 		const struct kb_http1_field *f = &h->fields[i];
 		struct kb_slice name = kb_http1_name(f, bytes);
 
-		if (!answer_passes(x, f, name, named, &rule))
+		if (!answer_passes(x, f, name, named, &policy))
 			continue;
-		b.policy |= rule == POLICY;
-		b.frames |= rule == FRAMES;
+		brought |= policy;
 		copy_field(out, name, kb_http1_value(f, bytes));
 	}
-	return b;
+	return brought;
+}
+
+/* What plugins made of them. */
+static unsigned
+copy_answer_lines(const struct lines *l, struct kb_buf *out)
+{
+	unsigned brought = 0;
+
+	for (size_t i = 0; i < l->n; i++)
+		brought |= policy_bit(l->v[i].name);
+	copy_lines(out, l);
+	return brought;
 }
 
 void
 upstream_lines(struct exchange *x, struct kb_buf *out)
 {
-	struct brought b;
+	unsigned brought = x->answer_lines
+	    ? copy_answer_lines(x->answer_lines, out)
+	    : copy_answer_fields(x, out);
 
-	if (x->answer_lines) {
-		const struct lines *l = x->answer_lines;
-
-		b.policy = lines_find(l, "Content-Security-Policy") != NULL;
-		b.frames = lines_find(l, "X-Frame-Options") != NULL;
-		copy_lines(out, l);
-	} else
-		b = copy_answer_fields(x, out);
 	line(out, "X-Request-ID: ", kb_ex_request_id(x->ex));
-	if (!b.frames)
-		line(out, "X-Frame-Options: ", "SAMEORIGIN");
-	if (!b.policy)
-		line(
-		    out, "Content-Security-Policy: ", "frame-ancestors 'self'");
+	policy_lines(x, brought, out);
 	if (x->answer->status == 101)
 		line(out, "Upgrade: ", "websocket");
 }

@@ -1,9 +1,11 @@
 /*
  * correlation-id: a name for the request that all services log. Under
  * X-Request-ID it is the request's own id (kept from the client when it is
- * clean), under other names a UUID of its own; X-Correlation-ID of a client
- * is carried beside it.
+ * clean), under other names one of its own, made as Kong's generators do
+ * (kong.md 1.17); X-Correlation-ID of a client is carried beside it.
  */
+#include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 
 #include <kombi/id.h>
@@ -17,7 +19,9 @@ struct correlation {
 	bool echo_downstream;
 };
 
-static const char *const generators[] = { "uuid", NULL };
+enum { UUID_COUNTER, UUID, TRACKER };
+static const char *const generators[] = { "uuid#counter", "uuid", "tracker",
+	NULL };
 
 static const struct field fields[] = {
 	CONF_STR(struct correlation, header_name),
@@ -53,15 +57,66 @@ load(struct problems *p, const struct plugin_use *use, void *conf)
 		    name);
 }
 
+/* As request ids, and what the generators make. */
+static bool
+is_clean(struct kb_slice value)
+{
+	const char *mark = value.len ? memchr(value.ptr, '#', value.len) : NULL;
+	struct kb_slice count;
+	uint64_t n;
+
+	if (mark == NULL)
+		return kb_request_id_ok(value.ptr, value.len);
+	count.ptr = mark + 1;
+	count.len = value.len - (size_t)(count.ptr - value.ptr);
+	return kb_request_id_ok(value.ptr, (size_t)(mark - value.ptr)) &&
+	    kb_parse_u64(count, &n);
+}
+
 /* The client's value when it is clean. */
 static const char *
 kept(struct exchange *x, const char *name)
 {
 	struct kb_slice value = exchange_header(x, name);
 
-	if (value.ptr == NULL || !kb_request_id_ok(value.ptr, value.len))
+	if (value.ptr == NULL || !is_clean(value))
 		return NULL;
 	return kb_slice_dup(exchange_arena(x), value);
+}
+
+/* Of one loop. */
+struct numbers {
+	char uuid[KB_UUID_SIZE];
+	uint64_t n;
+};
+
+static void *
+numbers_new(struct loop *l)
+{
+	struct numbers *numbers = kb_xalloc(sizeof(*numbers));
+
+	(void)l;
+	kb_uuid4(numbers->uuid);
+	return numbers;
+}
+
+static const char *
+generate(struct exchange *x, const struct plugin_use *use)
+{
+	const struct correlation *c = use->conf;
+	struct numbers *numbers = loop_slot(
+	    exchange_loop(x), use->plugin, numbers_new, free);
+	struct kb_arena *a = exchange_arena(x);
+	char uuid[KB_UUID_SIZE];
+
+	numbers->n++;
+	if (c->generator == UUID_COUNTER)
+		return kb_sprintf(a, "%s#%llu", numbers->uuid,
+		    (unsigned long long)numbers->n);
+	if (c->generator == TRACKER)
+		return exchange_tracker(x, numbers->n);
+	kb_uuid4(uuid);
+	return kb_strdup(a, uuid);
 }
 
 static enum verdict
@@ -69,7 +124,6 @@ access(struct exchange *x, const struct plugin_use *use)
 {
 	const struct correlation *c = use->conf;
 	struct slot *slot;
-	char uuid[KB_UUID_SIZE];
 	bool plain = strcasecmp(c->header_name, "X-Request-ID") == 0;
 	bool same = strcasecmp(c->header_name, "X-Correlation-ID") == 0;
 	const char *correlation = same ? NULL : kept(x, "X-Correlation-ID");
@@ -83,10 +137,8 @@ access(struct exchange *x, const struct plugin_use *use)
 	if (plain)
 		return NEXT;
 	slot->value = kept(x, c->header_name);
-	if (slot->value == NULL) {
-		kb_uuid4(uuid);
-		slot->value = kb_strdup(exchange_arena(x), uuid);
-	}
+	if (slot->value == NULL)
+		slot->value = generate(x, use);
 	exchange_add_upstream(x, c->header_name, slot->value);
 	return NEXT;
 }
@@ -95,11 +147,14 @@ static void
 response(struct exchange *x, const struct plugin_use *use)
 {
 	const struct correlation *c = use->conf;
-	const struct slot *slot;
+	struct slot *slot;
 
 	if (!c->echo_downstream)
 		return;
 	slot = exchange_slot(x, use->plugin, sizeof(*slot));
+	/* Where nobody was let in, or there is no route. */
+	if (slot->value == NULL && strcasecmp(c->header_name, "X-Request-ID"))
+		slot->value = generate(x, use);
 	if (slot->value)
 		exchange_add_response(x, c->header_name, slot->value);
 	if (slot->correlation)

@@ -15,13 +15,16 @@
 struct cors {
 	struct strs origins, methods, headers, exposed_headers;
 	int64_t max_age;
-	bool credentials, preflight_continue;
+	bool credentials, preflight_continue, private_network,
+	    allow_origin_absent;
 	/* made by load: lines that never change */
 	const char *granted, *preflight;
 	size_t granted_len, preflight_len;
 	const struct kb_regex **regexes; /* of each origin, or NULL */
 	bool any;                        /* origins: ["*"] */
 };
+
+static const struct cors defaults = { .allow_origin_absent = true };
 
 static const struct field fields[] = {
 	CONF_STRS(struct cors, origins, .empty = true),
@@ -31,8 +34,8 @@ static const struct field fields[] = {
 	CONF_INT(struct cors, max_age, .min = 0, .max = 86400 * 7),
 	CONF_BOOL(struct cors, credentials),
 	CONF_BOOL(struct cors, preflight_continue),
-	CONF_SKIP("allow_origin_absent"),
-	CONF_LATER("private_network", "private network access"),
+	CONF_BOOL(struct cors, allow_origin_absent),
+	CONF_BOOL(struct cors, private_network),
 	CONF_END,
 };
 
@@ -105,6 +108,13 @@ compile_origin(
 	else
 		c->regexes[i] = kb_regex_new(
 		    problems_arena(p), entry, KB_REGEX_WHOLE, &why);
+	if (c->credentials && c->regexes[i] &&
+	    kb_regex_match(c->regexes[i],
+		kb_slice_of(
+		    strchr(entry, ':') ? "https://any.invalid" : "any.invalid"),
+		NULL))
+		why = "matches any origin, and credentials need origins by "
+		      "name";
 	if (why != NULL)
 		problem(
 		    p, use->line, "plugin cors: origin \"%s\": %s", entry, why);
@@ -162,8 +172,10 @@ load(struct problems *p, const struct plugin_use *use, void *conf)
 static void
 route(const struct plugin_use *use, struct route *r)
 {
-	(void)use;
+	const struct cors *c = use->conf;
+
 	r->cors = true;
+	r->asks_preflights = c->preflight_continue;
 }
 
 /* ---- running ------------------------------------------------------------- */
@@ -192,6 +204,23 @@ pattern_matches(const char *pattern, const char *star, struct kb_slice origin)
 	return true;
 }
 
+/* What an expression without ':' is about, as in Kong. */
+static struct kb_slice
+host_of(struct kb_slice origin)
+{
+	struct kb_slice host = origin;
+	const char *mark = memmem(origin.ptr, origin.len, "://", 3);
+
+	if (mark == NULL)
+		return (struct kb_slice) { origin.ptr, 0 };
+	host.ptr = mark + 3;
+	host.len = origin.len - (size_t)(host.ptr - origin.ptr);
+	mark = memchr(host.ptr, ':', host.len);
+	if (mark != NULL)
+		host.len = (size_t)(mark - host.ptr);
+	return host;
+}
+
 static bool
 is_allowed(const struct cors *c, struct kb_slice origin)
 {
@@ -200,7 +229,9 @@ is_allowed(const struct cors *c, struct kb_slice origin)
 		const char *star = strchr(entry, '*');
 
 		if (c->regexes[i] != NULL) {
-			if (kb_regex_match(c->regexes[i], origin, NULL))
+			if (kb_regex_match(c->regexes[i],
+				strchr(entry, ':') ? origin : host_of(origin),
+				NULL))
 				return true;
 		} else if (star
 			? star[1] && pattern_matches(entry, star, origin)
@@ -260,17 +291,34 @@ access(struct exchange *x, const struct plugin_use *use)
 }
 
 static void
+grant_preflight(struct exchange *x, const struct cors *c)
+{
+	static const char private
+	    [] = "Access-Control-Allow-Private-Network: true\r\n";
+
+	exchange_add_response_lines(x, c->preflight, c->preflight_len);
+	if (c->headers.n == 0)
+		echo_headers(x);
+	if (c->private_network &&
+	    kb_slice_eq(
+		exchange_header(x, "Access-Control-Request-Private-Network"),
+		"true"))
+		exchange_add_response_lines(x, private, sizeof(private) - 1);
+}
+
+static void
 response(struct exchange *x, const struct plugin_use *use)
 {
 	static const char vary[] = "Vary: Origin\r\n";
 	static const char any[] = "Access-Control-Allow-Origin: *\r\n";
 	const struct cors *c = use->conf;
 	struct kb_slice origin = exchange_header(x, "Origin");
-	bool preflight = exchange_is_preflight(x) && !c->preflight_continue;
 
+	if (exchange_is_preflight(x) && c->preflight_continue)
+		return;
 	if (!c->any)
 		exchange_add_response_lines(x, vary, sizeof(vary) - 1);
-	if (origin.ptr == NULL && !c->any)
+	if (origin.ptr == NULL && (!c->any || !c->allow_origin_absent))
 		return;
 	if (!c->any && !is_allowed(c, origin))
 		return;
@@ -278,13 +326,10 @@ response(struct exchange *x, const struct plugin_use *use)
 		exchange_add_response_lines(x, any, sizeof(any) - 1);
 	else
 		allow_origin(x, origin);
-	if (!preflight) {
+	if (exchange_is_preflight(x))
+		grant_preflight(x, c);
+	else
 		exchange_add_response_lines(x, c->granted, c->granted_len);
-		return;
-	}
-	exchange_add_response_lines(x, c->preflight, c->preflight_len);
-	if (c->headers.n == 0)
-		echo_headers(x);
 }
 
 const struct plugin plugin_cors = {
@@ -292,6 +337,7 @@ const struct plugin plugin_cors = {
 	.priority = 2000,
 	.fields = fields,
 	.conf_size = sizeof(struct cors),
+	.defaults = &defaults,
 	.load = load,
 	.route = route,
 	.access = access,

@@ -7,6 +7,7 @@
 struct size_limit {
 	int64_t allowed_payload_size;
 	int size_unit;
+	bool require_content_length;
 };
 
 static const char *const units[] = { "megabytes", "kilobytes", "bytes", NULL };
@@ -16,7 +17,7 @@ static const struct field fields[] = {
 	CONF_INT(struct size_limit, allowed_payload_size, .min = 0,
 	    .max = INT64_C(1) << 40),
 	CONF_ENUM(struct size_limit, size_unit, .choices = units),
-	CONF_LATER("require_content_length", "chunked bodies are counted"),
+	CONF_BOOL(struct size_limit, require_content_length),
 	CONF_END,
 };
 
@@ -29,6 +30,7 @@ route(const struct plugin_use *use, struct route *r)
 
 	r->body_limit = (uint64_t)limit->allowed_payload_size *
 	    factors[limit->size_unit];
+	r->needs_length = limit->require_content_length;
 	r->unlimited = r->body_limit == 0;
 	if (r->unlimited)
 		r->body_limit = UINT64_MAX;

@@ -458,6 +458,8 @@ report(struct kb_arena *a, const struct kb_log *log, const struct run *r,
 {
 	const char *method = r->f->method ? r->f->method : "GET";
 
+	if (r->f->quiet)
+		return;
 	if (out->status)
 		kb_debug(log, "fetched", KB_S("method", method),
 		    KB_S("host", host_of(a, r->f->url)),

@@ -2,6 +2,7 @@
  * The HTTP client engine as its users see it: clients, origins, calls.
  */
 #include <assert.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,6 +157,25 @@ kb_origin_unref(struct kb_origin *o)
 	c->unused = o;
 }
 
+static void
+write_address(struct kb_origin *o)
+{
+	const struct sockaddr *sa = (const struct sockaddr *)&o->addr;
+	bool six = sa->sa_family == AF_INET6;
+	char host[INET6_ADDRSTRLEN], port[8];
+
+	if (getnameinfo(sa, o->addr_len, host, sizeof(host), port, sizeof(port),
+		NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+		snprintf(o->text, sizeof(o->text), six ? "[%s]:%s" : "%s:%s",
+		    host, port);
+}
+
+const char *
+kb_origin_text(const struct kb_origin *o)
+{
+	return o->text;
+}
+
 static struct kb_origin *
 find_origin(struct kb_client *c, const struct sockaddr *addr, socklen_t len,
     struct kb_tls_client *tls, const char *name)
@@ -179,6 +199,7 @@ find_origin(struct kb_client *c, const struct sockaddr *addr, socklen_t len,
 	o->refs = 1;
 	o->addr = key;
 	o->addr_len = len;
+	write_address(o);
 	TAILQ_INIT(&o->idle);
 	TAILQ_INIT(&o->active);
 	if (tls) {

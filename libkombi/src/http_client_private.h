@@ -44,6 +44,7 @@ struct kb_origin {
 	struct kb_origin *next;
 	struct sockaddr_storage addr;
 	socklen_t addr_len;
+	char text[64];             /* the address, for people */
 	struct kb_tls_client *tls; /* NULL: plain */
 	char *name;                /* for TLS */
 	char problem[128];         /* of the last handshake that failed */

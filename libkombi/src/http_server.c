@@ -183,7 +183,7 @@ kb_conn_free(struct kb_conn *c)
 		s->conns = c->next;
 	if (c->next != NULL)
 		c->next->prev = c->prev;
-	s->stats.connections--;
+	kb_count(&s->stats.connections, -1);
 	free(c);
 	drain_done(s);
 }
@@ -206,8 +206,8 @@ kb_conn_new(
 	if (s->conns != NULL)
 		s->conns->prev = c;
 	s->conns = c;
-	s->stats.accepted++;
-	s->stats.connections++;
+	kb_count(&s->stats.accepted, 1);
+	kb_count(&s->stats.connections, 1);
 	kb_conn_read(c, true);
 	kb_conn_wait(c, KB_WAIT_FIRST);
 }
@@ -219,7 +219,7 @@ turn_away(struct kb_server *s, int fd, bool tls)
 	struct kb_arena *a;
 	struct kb_buf body, out;
 
-	s->stats.refused++;
+	kb_count(&s->stats.refused, 1);
 	if (tls) { /* a word in plain text would be taken for an attack */
 		close(fd);
 		return;
@@ -426,6 +426,7 @@ kb_server_new(const struct kb_server_conf *conf)
 	s->always = kb_xstrdup(conf->always ? conf->always : "");
 	s->on_fail = kb_xstrdup(conf->on_fail ? conf->on_fail : "");
 	kb_metric_register(&accept_paused);
+	s->on_fail_tls = kb_xstrdup(conf->on_fail_tls ? conf->on_fail_tls : "");
 	s->due_last = &s->due_first;
 	s->scratch = kb_xalloc(KB_SCRATCH);
 	s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -585,13 +586,24 @@ kb_server_free(struct kb_server *s)
 	free(s->server_line);
 	free(s->always);
 	free(s->on_fail);
+	free(s->on_fail_tls);
 	free(s);
 }
 
 void
 kb_server_stats(const struct kb_server *s, struct kb_server_stats *out)
 {
-	*out = s->stats;
+	const struct server_counts *n = &s->stats;
+
+	*out = (struct kb_server_stats) {
+		.accepted = n->accepted,
+		.requests = n->requests,
+		.refused = n->refused,
+		.handshakes = n->handshakes,
+		.handshakes_failed = n->handshakes_failed,
+		.connections = (uint32_t)n->connections,
+		.active = (uint32_t)n->active,
+	};
 }
 
 /* ---- listening sockets

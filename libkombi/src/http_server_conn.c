@@ -146,7 +146,7 @@ ex_ended(struct kb_exchange *ex, enum kb_end end)
 {
 	if (ex->phase != KB_PHASE_ACTIVE || ex->unseen)
 		return;
-	ex->server->stats.active--;
+	kb_count(&ex->server->stats.active, -1);
 	ex->phase = KB_PHASE_DRAIN;
 	ex->server->ops->on_end(ex, end);
 }
@@ -293,8 +293,8 @@ begin(struct kb_exchange *ex)
 		kb_ex_refuse(ex, KB_END_ERROR, err, why);
 		return;
 	}
-	s->stats.requests++;
-	s->stats.active++;
+	kb_count(&s->stats.requests, 1);
+	kb_count(&s->stats.active, 1);
 	ex->phase = KB_PHASE_ACTIVE;
 	ex->unseen = false;
 	ex->wants_continue = ex->head.expect_continue && ex->head.minor > 0 &&
@@ -697,7 +697,7 @@ kb_conn_timeout(struct kb_conn *c, enum kb_wait was)
 	case KB_WAIT_TICK: tick(c); break;
 	case KB_WAIT_HEAD:
 		if (c->shaking) {
-			c->server->stats.handshakes_failed++;
+			kb_count(&c->server->stats.handshakes_failed, 1);
 			kb_conn_free(c);
 			break;
 		}

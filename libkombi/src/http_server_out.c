@@ -297,6 +297,15 @@ finish(struct kb_exchange *ex)
 	kb_ex_due(ex);
 }
 
+/* Of errors that no handler has a hand in. */
+static const char *
+engine_lines(const struct kb_exchange *ex)
+{
+	const struct kb_server *s = ex->server;
+
+	return kb_ex_tls(ex) ? s->on_fail_tls : s->on_fail;
+}
+
 /* The error envelope, whole. */
 static void
 fail(struct kb_exchange *ex, enum kb_err err, const char *message,
@@ -309,9 +318,8 @@ fail(struct kb_exchange *ex, enum kb_err err, const char *message,
 	kb_envelope_error(&body, err, message, details, kb_ex_request_id(ex));
 	kb_buf_addf(&head,
 	    "Content-Type: application/json\r\nCache-Control: no-store\r\n"
-	    "X-Request-ID: %s\r\n%s%s%s",
-	    kb_ex_request_id(ex), ex->server->on_fail, kb_envelope_lines(err),
-	    lines ? lines : "");
+	    "X-Request-ID: %s\r\n%s%s",
+	    kb_ex_request_id(ex), kb_envelope_lines(err), lines ? lines : "");
 	head_out(ex, kb_err_status(err),
 	    (struct kb_slice) { head.ptr, head.len }, body.len);
 	write_out(ex, (struct kb_slice) { body.ptr, body.len });
@@ -415,7 +423,7 @@ kb_ex_abort(struct kb_exchange *ex)
 	if (is_void(ex))
 		return;
 	if (!ex->head_out) {
-		fail(ex, KB_BAD_GATEWAY, NULL, NULL, NULL);
+		fail(ex, KB_BAD_GATEWAY, NULL, NULL, engine_lines(ex));
 		return;
 	}
 	ex->cut = true;
@@ -492,9 +500,9 @@ kb_ex_refuse(struct kb_exchange *ex, enum kb_end end, enum kb_err err,
 		ex->cut = ex->finished = true;
 		kb_ex_due(ex);
 	} else
-		fail(ex, err, message, NULL, NULL);
+		fail(ex, err, message, NULL, engine_lines(ex));
 	if (ex->unseen) {
-		ex->server->stats.refused++;
+		kb_count(&ex->server->stats.refused, 1);
 		if (ex->server->ops->on_refused != NULL)
 			ex->server->ops->on_refused(ex->server->arg,
 			    kb_ex_peer(ex), ex->status, kb_ex_request_id(ex),

@@ -20,6 +20,8 @@
 #include <event2/event_struct.h>
 #include <sys/socket.h>
 
+#include <stdatomic.h>
+
 #include <kombi/http_server.h>
 
 #define KB_REQUEST_ID_SIZE 65
@@ -121,12 +123,28 @@ struct kb_listener {
 	bool tls;
 };
 
+/* Written by the server's thread alone, read by any. */
+struct server_counts {
+	_Atomic uint64_t accepted, requests, refused;
+	_Atomic uint64_t handshakes, handshakes_failed;
+	_Atomic uint64_t connections, active;
+};
+
+/* One writer needs no locked instruction. */
+static inline void
+kb_count(_Atomic uint64_t *n, int by)
+{
+	uint64_t was = atomic_load_explicit(n, memory_order_relaxed);
+
+	atomic_store_explicit(n, was + (uint64_t)by, memory_order_relaxed);
+}
+
 struct kb_server {
 	struct event_base *base;
 	struct kb_server_limits limits;
 	const struct kb_server_ops *ops;
 	void *arg;
-	char *server_line, *always, *on_fail;
+	char *server_line, *always, *on_fail, *on_fail_tls;
 	struct kb_listener *listeners;
 	struct kb_tls_server *tls; /* NULL: no listener speaks it */
 	unsigned shakes;           /* steps of handshakes in this turn */
@@ -159,7 +177,7 @@ struct kb_server {
 	void (*drained)(void *);
 	void *drained_arg;
 	struct event drain_timer;
-	struct kb_server_stats stats;
+	struct server_counts stats;
 };
 
 /* ---- http_server.c ----------------------------------------------------------

@@ -69,7 +69,7 @@ static void
 shake_done(struct kb_conn *c)
 {
 	c->shaking = false;
-	c->server->stats.handshakes++;
+	kb_count(&c->server->stats.handshakes, 1);
 	wait_for(c, EV_READ);
 	kb_conn_settle(c);
 }
@@ -77,7 +77,7 @@ shake_done(struct kb_conn *c)
 static void
 shake_failed(struct kb_conn *c)
 {
-	c->server->stats.handshakes_failed++;
+	kb_count(&c->server->stats.handshakes_failed, 1);
 	kb_conn_break(c, KB_END_ERROR);
 }
 

@@ -91,12 +91,12 @@ def test_a_target_that_fails_its_probes_gets_no_requests_until_it_is_well_again(
         assert reason(gateway, one)["reason"] == "answered 503", reason(gateway, one)
         assert set(who(gateway, 8)) == {two.address}
         label = f'upstream="u",target="{one.address}",address="{one.address}",state='
-        assert metric(gateway, f'kong_upstream_target_health{{{label}"unhealthy"}} 1')
-        assert metric(gateway, 'state="healthy"} 1')
+        assert metric(gateway, f'kong_upstream_target_health{{{label}"unhealthy",subsystem="http"}} 1')
+        assert metric(gateway, 'state="healthy",subsystem="http"} 1')
         one.health = 200
         until(lambda: states(gateway)[one.address] == "HEALTHY", 10, "a healthy target")
         assert set(who(gateway, 4)) == {one.address, two.address}
-        assert metric(gateway, f'kong_upstream_target_health{{{label}"unhealthy"}} 0')
+        assert metric(gateway, f'kong_upstream_target_health{{{label}"unhealthy",subsystem="http"}} 0')
         until(lambda: [gateway.logged().count(f"target is {word}") for word in ("unhealthy", "healthy")] == [1, 1], 10, "two log lines")
     test({"healthchecks": {"active": ACTIVE}}, [Target(), Target()])
 

@@ -178,6 +178,95 @@ no_update_of_threads_is_lost(void **state)
 	test_contains(text_of(*state), "status=\"1\"} 40000\n");
 }
 
+static struct kb_metric owned = {
+	.kind = KB_HISTOGRAM,
+	.name = "test_owned",
+	.help = "h",
+	.bounds = bounds,
+	.n_bounds = 2,
+};
+
+static void *
+observe_alone(void *arg)
+{
+	kb_metrics_thread();
+	for (int i = 0; i < 10000; i++)
+		kb_series_observe(arg, 0.5);
+	kb_metrics_thread_end();
+	return NULL;
+}
+
+static void
+cells_of_threads_are_added_up(void **state)
+{
+	struct kb_series *s = kb_metric_series(&owned, NULL);
+	pthread_t threads[20]; /* more than there are cells for */
+
+	kb_metric_register(&owned);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 20; i++)
+			assert_int_equal(
+			    pthread_create(&threads[i], NULL, observe_alone, s),
+			    0);
+		(void)text_of(*state); /* while they count */
+		for (int i = 0; i < 20; i++)
+			pthread_join(threads[i], NULL);
+	}
+	test_contains(text_of(*state), "test_owned_bucket{le=\"1\"} 400000\n");
+	test_contains(text_of(*state), "\ntest_owned_sum 200000\n");
+}
+
+static struct kb_metric few = {
+	.kind = KB_COUNTER,
+	.name = "test_few_total",
+	.help = "h",
+	.labels = { "a", "b", "c", "d", "e", "f" },
+	.max_series = 4,
+	.overflow = "__overflow__",
+};
+
+static struct kb_series *
+take(const char *a)
+{
+	return kb_series_take(
+	    &few, (const char *[]) { a, "b", "c", "d", "e", "f" });
+}
+
+static void
+series_that_nobody_holds_make_room(void **state)
+{
+	struct kb_series *one, *two, *three, *over;
+
+	kb_metric_register(&few);
+	one = take("1");
+	two = take("2");
+	three = take("3");
+	kb_series_add(one, 1);
+	over = take("4");
+	kb_series_add(over, 4);
+	test_contains(text_of(*state),
+	    "{a=\"__overflow__\",b=\"__overflow__\",c=\"__overflow__\","
+	    "d=\"__overflow__\",e=\"__overflow__\",f=\"__overflow__\"} 4\n");
+	/* Dropped ones keep their value while there is room ... */
+	kb_series_drop(two);
+	kb_series_drop(one);
+	test_contains(text_of(*state), "test_few_total{a=\"1\"");
+	assert_ptr_equal(take("1"), one);
+	/* ... then the one that was left first goes. */
+	kb_series_add(take("5"), 5);
+	assert_null(strstr(text_of(*state), "test_few_total{a=\"2\""));
+	test_contains(text_of(*state), "test_few_total{a=\"5\"");
+	kb_series_drop(NULL);
+	kb_series_drop(three);
+	kb_series_drop(over);
+	kb_series_drop(one);
+	assert_int_equal(few.n_series, 4);
+	for (int i = 0; i < 1000; i++)
+		kb_series_drop(take(kb_sprintf(*state, "r%d", i)));
+	assert_int_equal(few.n_series, 4);
+	test_contains(text_of(*state), "test_few_total{a=\"r999\"");
+}
+
 int
 main(void)
 {
@@ -188,6 +277,8 @@ main(void)
 		test_with_arena(collectors_run_before_the_text_is_made),
 		test_with_arena(series_beyond_256_are_counted_as_other),
 		test_with_arena(no_update_of_threads_is_lost),
+		test_with_arena(cells_of_threads_are_added_up),
+		test_with_arena(series_that_nobody_holds_make_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,6 +30,7 @@ struct kb_fetch {
 	size_t max_answer;        /* bytes, for a sink too; 0: 1 MiB */
 	int retries; /* of safe methods, on connect failure: with back-off */
 	const char *request_id; /* sent as X-Request-ID; NULL */
+	bool quiet;             /* the caller tells of failures himself */
 	/* Answers written as they come instead of kept, or NULL. False stops.
 	 */
 	bool (*sink)(void *arg, const void *data, size_t len);

@@ -119,6 +119,9 @@ void kb_call_cancel(struct kb_call *call);
 /* After on_head with status 101: bytes flow both ways by on_body and
  * kb_call_write until the upstream ends; deadlines but write_ms are off. */
 
+/* "ip:port" or "[ip]:port" in an array of 64; lives as long as the origin. */
+const char *kb_origin_text(const struct kb_origin *o);
+
 struct kb_origin_stats {
 	uint64_t connects, reused, failures;
 	uint32_t active, idle;

@@ -89,8 +89,9 @@ struct kb_server_conf {
 	const char *server_header; /* "Server" value, NULL: none */
 	/* header lines ("Name: value\r\n"…) put on every answer, NULL: none */
 	const char *always;
-	/* further ones on every error envelope, NULL: none */
-	const char *on_fail;
+	/* further ones on error envelopes that the engine makes by itself;
+	 * on TLS connections the second. NULL: none */
+	const char *on_fail, *on_fail_tls;
 };
 
 struct kb_server *kb_server_new(const struct kb_server_conf *conf);
@@ -133,6 +134,7 @@ struct kb_server_stats {
 	uint64_t handshakes, handshakes_failed; /* TLS */
 	uint32_t connections, active;           /* now */
 };
+/* Any thread, while the server lives. */
 void kb_server_stats(const struct kb_server *s, struct kb_server_stats *out);
 
 /* ---- an exchange ------------------------------------------------------- */

@@ -650,8 +650,8 @@ plugins_check_their_configuration(void **state)
 		    "uri_param_names must be []" },
 		{ "{name: jwt}", "issuer is required" },
 		{ "{name: acl, config: {allow: []}}",
-		    "allow must name a role" },
-		{ "{name: acl, config: {}}", "allow is required" },
+		    "either allow or deny must name a role or group" },
+		{ "{name: acl, config: {}}", "either allow or deny must" },
 		{ "{name: rate-limiting-advanced, config: {limit: [1, 2], "
 		  "window_size: [60]}}",
 		    "must have the same length" },
