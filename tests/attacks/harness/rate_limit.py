@@ -92,7 +92,7 @@ class LimitSetup(StubSetup):
 
     @staticmethod
     def metric(gateway, name):
-        text = ask(gateway.start["adminPort"], "GET", "/metrics")[0].body.decode()
+        text = ask(gateway.start["adminPort"], "GET", "/metrics", host="localhost")[0].body.decode()
         found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)
         return float(found[1]) if found else 0
 
@@ -482,7 +482,7 @@ def health_redirects(check, setup):
     setup.redirects_health = True
 
     def state():
-        return ask(setup.gateway.start["adminPort"], "GET", "/upstreams/stack-upstream/health")[0].body.decode().lower()
+        return ask(setup.gateway.start["adminPort"], "GET", "/upstreams/stack-upstream/health", host="localhost")[0].body.decode().lower()
     try:
         wait_for(f"stack is {wanted}", 10, lambda: f'"{wanted}"' in state())
     finally:

@@ -227,7 +227,7 @@ class NoAnswer(Exception):
     pass
 
 
-def ask(port, method, path, headers=(), body=b"", source="127.0.0.1", seconds=15):
+def ask(port, method, path, headers=(), body=b"", source="127.0.0.1", seconds=15, host="gw.test"):
     """One request on a connection of its own; (Answer, milliseconds)."""
     if isinstance(body, (dict, list)):
         headers = [*headers, ("Content-Type", "application/json")]
@@ -235,7 +235,7 @@ def ask(port, method, path, headers=(), body=b"", source="127.0.0.1", seconds=15
     talk = Talk(port, source)
     try:
         began = time.monotonic()
-        talk.send(request_bytes(method, path, headers, body))
+        talk.send(request_bytes(method, path, headers, body, host))
         talk.wait(seconds, lambda t: t.has(1, (method,)))
         took = (time.monotonic() - began) * 1000
         final = [a for a in talk.answers((method,)) if a.status >= 200]
