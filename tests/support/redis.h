@@ -35,17 +35,26 @@ struct redis_server {
 
 extern char **environ;
 
+/* The program, or NULL. Debian's redis-tools has it as redis-check-rdb, which
+ * is a server when it is called redis-server. */
+static inline const char *
+redis_server_program(void)
+{
+	static const char *const places[] = { "/usr/bin/redis-server",
+		"/usr/local/bin/redis-server", "/usr/sbin/redis-server",
+		"/usr/bin/redis-check-rdb" };
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (access(places[i], X_OK) == 0)
+			return places[i];
+	return NULL;
+}
+
 /* Why there is no Redis to test with; NULL if there is one. */
 static inline const char *
 redis_server_find(void)
 {
-	static const char *const places[] = { "/usr/bin/redis-server",
-		"/usr/local/bin/redis-server", "/usr/sbin/redis-server" };
-
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
-		if (access(places[i], X_OK) == 0)
-			return NULL;
-	return "redis-server is not installed";
+	return redis_server_program() ? NULL : "redis-server is not installed";
 }
 
 static inline int
@@ -81,13 +90,14 @@ redis_server_answers(const struct redis_server *rs)
 static inline bool
 redis_server_start(struct redis_server *rs)
 {
-	char conf[96], port[16];
-	const char *argv[] = { "setpriv", "--pdeathsig", "KILL", "redis-server",
-		conf, "--port", port, NULL };
+	char conf[96], port[16], program[96];
+	const char *argv[] = { "setpriv", "--pdeathsig", "KILL", program, conf,
+		"--port", port, NULL };
 	posix_spawn_file_actions_t quiet;
 	int64_t limit = kb_mono_ms() + 10000;
 
 	snprintf(conf, sizeof(conf), "%s/redis.conf", rs->dir);
+	snprintf(program, sizeof(program), "%s/redis-server", rs->dir);
 	snprintf(port, sizeof(port), "%d", rs->port);
 	posix_spawn_file_actions_init(&quiet);
 	posix_spawn_file_actions_addopen(&quiet, 0, "/dev/null", O_RDONLY, 0);
@@ -129,6 +139,9 @@ redis_server_new(struct redis_server *rs)
 	if (mkdtemp(rs->dir) == NULL)
 		return false;
 	snprintf(rs->socket, sizeof(rs->socket), "%s/socket", rs->dir);
+	snprintf(path, sizeof(path), "%s/redis-server", rs->dir);
+	if (symlink(redis_server_program(), path) != 0)
+		return false;
 	snprintf(path, sizeof(path), "%s/redis.conf", rs->dir);
 	f = fopen(path, "we");
 	if (f == NULL)
@@ -152,6 +165,8 @@ redis_server_free(struct redis_server *rs)
 	if (rs->dir[0] == '\0')
 		return;
 	snprintf(path, sizeof(path), "%s/redis.conf", rs->dir);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/redis-server", rs->dir);
 	unlink(path);
 	rmdir(rs->dir);
 }
