@@ -1,42 +1,85 @@
 /*
- * The Cookie field: one value or none is believed, and what is hidden from
- * upstream is gone in every spelling.
+ * The Cookie field taken apart: what counts as a cookie of a name, and what
+ * upstream still sees.
  */
 #include "test.h"
-
-#include <string.h>
 
 #include <kombi/str.h>
 
 #include "inside.h"
 
 static void
-a_cookie_is_found_once_or_not_believed(void **state)
+finds(const char *field, const char *want)
 {
-	struct kb_slice v = { NULL, 0 };
+	struct kb_slice value = { NULL, 0 };
 
-	(void)state;
 	assert_int_equal(
-	    cookie_find(kb_slice_of("a=1; sid = x ;b"), "sid", &v), COOKIE_ONE);
-	assert_true(kb_slice_eq(v, "x"));
-	assert_int_equal(
-	    cookie_find(kb_slice_of("sid2=1; SID=2; =sid"), "sid", &v),
-	    COOKIE_NONE);
-	assert_int_equal(
-	    cookie_find(kb_slice_of("sid=1;sid=1"), "sid", &v), COOKIE_SEVERAL);
+	    cookie_find(kb_slice_of(field), "sid", &value), COOKIE_ONE);
+	assert_true(kb_slice_eq(value, want));
 }
 
 static void
-hidden_cookies_leave_the_others(void **state)
+does_not_find(const char *field, enum cookie_found found)
 {
-	static const char *const names[] = { "sid", "login_" };
+	struct kb_slice value;
 
-	assert_string_equal(
-	    cookie_without(*state,
-		kb_slice_of("a=1;sid=x; b=2 ;login_7=y;; sidecar=z;c"), names,
-		2),
-	    "a=1; b=2; c");
-	assert_null(cookie_without(*state, kb_slice_of("sid=x; ;"), names, 2));
+	assert_int_equal(cookie_find(kb_slice_of(field), "sid", &value), found);
+}
+
+static void
+a_cookie_is_found_by_its_exact_name(void **state)
+{
+	(void)state;
+	finds("sid=abc", "abc");
+	finds("a=b; sid=abc; c=d", "abc");
+	finds("a=b;sid=abc", "abc");
+	finds("  sid = abc  ;", "abc");
+	finds("sid=", "");
+	finds("sid=a=b", "a=b");
+	finds(";;sid=x;;", "x");
+	finds("sid; sid=x", "x");
+	does_not_find("", COOKIE_NONE);
+	does_not_find("sid", COOKIE_NONE);
+	does_not_find("SID=x", COOKIE_NONE);
+	does_not_find("sid2=x; xsid=y", COOKIE_NONE);
+	does_not_find("a=\"sid=x\"", COOKIE_NONE);
+	does_not_find("=sid; =x", COOKIE_NONE);
+}
+
+static void
+a_name_that_is_there_twice_is_told(void **state)
+{
+	(void)state;
+	does_not_find("sid=a; sid=b", COOKIE_SEVERAL);
+	does_not_find("sid=a; sid=a", COOKIE_SEVERAL);
+	does_not_find("sid=a; x=y; sid =", COOKIE_SEVERAL);
+}
+
+static void
+keeps(struct kb_arena *a, const char *field, const char *want)
+{
+	const char *const names[] = { "sid", "jwt=" };
+	char *got = cookie_without(a, kb_slice_of(field), names, 2);
+
+	if (want == NULL)
+		assert_null(got);
+	else
+		assert_string_equal(got, want);
+}
+
+static void
+upstream_sees_the_other_cookies_alone(void **state)
+{
+	keeps(*state, "a=b; sid=x; c=d", "a=b; c=d");
+	keeps(*state, "sid=x", NULL);
+	keeps(*state, "sid_auth_12=x;sid=y", NULL);
+	keeps(*state, "jwt=x; jwt2=y", "jwt2=y");
+	keeps(*state, "  a=b ;; c", "a=b; c");
+	keeps(*state, "a;b;c;d;e;f;g;h;i;j;k;l;m;n;o;p;q;r;s;t;u;v;w;x;y;z",
+	    "a; b; c; d; e; f; g; h; i; j; k; l; m; n; o; p; q; r; s; t; u; v; "
+	    "w; x; y; z");
+	keeps(*state, "", NULL);
+	keeps(*state, " ; ;", NULL);
 }
 
 /* More than half of the bytes are ';', and each becomes "; ". */
@@ -58,8 +101,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_cookie_is_found_once_or_not_believed),
-		test_with_arena(hidden_cookies_leave_the_others),
+		cmocka_unit_test(a_cookie_is_found_by_its_exact_name),
+		cmocka_unit_test(a_name_that_is_there_twice_is_told),
+		test_with_arena(upstream_sees_the_other_cookies_alone),
 		test_with_arena(many_short_pairs_fit),
 	};
 
