@@ -540,24 +540,29 @@ hash_document(struct snapshot *s, const struct document *d)
 	kb_hex(digest, 16, s->hash);
 }
 
-/* Kong's way to name an issuer: the key of a consumer's jwt_secret. Where
- * neither plugin nor options name one, and there is one only, that is it. */
+/* Kong's way to name an issuer: the key of a consumer's jwt_secret that has no
+ * usable key of its own. Where neither plugin nor options name one, and there
+ * is one only, that is it. */
 static void
 default_issuer(struct problems *p, const struct snapshot *s)
 {
 	const char *key = NULL;
+	bool several = false;
 
 	for (size_t i = 0; i < s->n_jwt_secrets; i++) {
 		const char *at = s->jwt_secrets[i].key;
 
+		if (s->jwt_secrets[i].verify != NULL) {
+			p->defaults.consumer_tokens = true;
+			continue;
+		}
 		if (!kb_str_starts(at, "https://") &&
 		    !kb_str_starts(at, "http://"))
 			continue;
-		if (key != NULL && !kb_str_eq(key, at))
-			return;
+		several |= key != NULL && !kb_str_eq(key, at);
 		key = at;
 	}
-	if (p->defaults.issuer == NULL)
+	if (p->defaults.issuer == NULL && !several)
 		p->defaults.issuer = key;
 }
 

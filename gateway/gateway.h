@@ -53,7 +53,8 @@ struct gateway_defaults {
 	const char *client_id;
 	const struct kb_secret *client_secret; /* this and the next: or NULL */
 	const struct kb_secret *session_secret, *session_secret_next;
-	bool userinfo; /* completes what bearer tokens do not say */
+	bool userinfo;        /* completes what bearer tokens do not say */
+	bool consumer_tokens; /* jwt_secrets of the file verify some */
 	bool development;
 	/* files; NULL: the system's authorities, no certificate of ours */
 	const char *upstream_ca, *upstream_cert, *upstream_key;

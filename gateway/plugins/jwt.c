@@ -169,11 +169,12 @@ load(struct problems *p, const struct plugin_use *use, void *conf)
 		.max_life_s = j->maximum_expiration,
 		.leeway_s = j->leeway,
 	};
-	if (j->issuer == NULL && !kb_str_eq(j->key_claim_name, "iss"))
+	if (j->issuer == NULL && d->consumer_tokens)
 		return;
 	if (j->issuer == NULL) {
 		problem(p, use->line,
-		    "plugin jwt: issuer is required (or set ZITADEL_ISSUER)");
+		    "plugin jwt: issuer is required (or set ZITADEL_ISSUER, "
+		    "or give consumers jwt_secrets)");
 		return;
 	}
 	if (!kb_str_starts(j->issuer, "https://") &&

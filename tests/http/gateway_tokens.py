@@ -297,6 +297,22 @@ def test_secrets_may_stand_encoded():
     assert GW.call("GET", "/consumers", token=consumer_token("HS256", iss="encoded")).status == 401
 
 
+def test_consumers_tokens_need_no_issuer():
+    kong = json.loads(config())
+    kong["services"][0]["routes"] = [{"name": "r", "paths": ["/"], "plugins": [{"name": "jwt", "config": {}}]}]
+    kong["consumers"] = [{"username": "machine", "jwt_secrets": [{"key": "https://machines.test", "secret": SHARED}]}]
+    gateway = Gateway(json.dumps(kong))
+    try:
+        head = fields_of(gateway.call("GET", "/", token=consumer_token("HS256", iss="https://machines.test")))
+        assert head["x-user-id"] == "machine", head
+        assert gateway.call("GET", "/", token=ISSUER.token()).status == 401
+        kong["consumers"][0]["jwt_secrets"] = [{"key": "https://machines.test", "secret": SHARED[::-1]}]
+        gateway.reload(json.dumps(kong))
+        assert gateway.call("GET", "/", token=consumer_token("HS256", iss="https://machines.test")).status == 401
+    finally:
+        gateway.stop()
+
+
 def main():
     global GW, NEXT_DOCUMENT
     NEXT_DOCUMENT = renamed(urllib.request.urlopen(NEXT.url + "/keys", timeout=10).read(), "k-2")
