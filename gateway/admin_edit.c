@@ -252,9 +252,14 @@ edit_unmask(struct problems *p, struct kb_yaml *y, const struct kb_yaml *old)
 			was = kb_yaml_get(old, at->key);
 		if (!is_mask(at))
 			edit_unmask(p, at, was);
-		else if (was != NULL && was->kind == KB_YAML_SCALAR) {
-			at->text = kb_strdup(p->arena, was->text);
-			at->plain = was->plain;
+		else if (was != NULL) {
+			struct kb_yaml *copy = kb_yaml_copy(p->arena, was);
+
+			at->kind = copy->kind;
+			at->text = copy->text;
+			at->plain = copy->plain;
+			at->first = copy->first;
+			at->n = copy->n;
 		} else
 			problem(p, y->line, "%s: %s stands for nothing here",
 			    at->key ? at->key : "a list", view_mask);

@@ -315,6 +315,18 @@ def test_userinfo_of_another_subject_is_not_believed():
         ISSUER.twist.clear()
 
 
+def test_the_secret_is_shown_nowhere():
+    secret = json.dumps(ISSUER.SECRET)[1:-1]
+    for path in ("/plugins", "/config", "/status", "/schemas/plugins/openid-connect"):
+        answer = A.call("GET", path, admin=True)
+        assert answer.status == 200 and secret.encode() not in answer.body and SESSION_SECRET.encode() not in answer.body, path
+    plugin = next(p for p in A.call("GET", "/plugins", admin=True).json()["data"] if p["name"] in ("oidc", "openid-connect"))
+    answer = A.call("PUT", f"/plugins/{plugin['id']}", [("Content-Type", "application/json")], json.dumps(plugin).encode(), admin=True)
+    assert answer.status == 200, (answer.status, answer.body)
+    as_user("user-after")  # the mask that was sent back stands for the secret
+    assert secret not in A.logged() and SESSION_SECRET not in A.logged() and "eyJ" not in A.logged()
+
+
 # ---- sessions -----------------------------------------------------------------------
 
 
