@@ -76,7 +76,7 @@ def loads_seen(gateway):
 
 
 def started(**env):
-    gateway = Gateway(config(0), KOMBI_WORKERS="2", KOMBI_LOG_LEVEL="info", **env)
+    gateway = Gateway(config(0), KOMBI_WORKERS="2", KOMBI_LOG_LEVEL="info", KOMBI_CONFIG_WATCH="false", **env)
     gateway.read_to = gateway.loads = 0
     return gateway
 
@@ -193,8 +193,7 @@ def test_a_tunnel_keeps_the_configuration_that_it_began_with_and_lets_it_go():
             assert wire.head().start.split()[1] == "101"
             tunnels.append(wire)
         held = gateway.rss_kib() - flat
-        status = json.loads(gateway.call("GET", "/status", admin=True).body)
-        assert status["configuration"]["held"] == 10, status
+        until(lambda: json.loads(gateway.call("GET", "/status", admin=True).body)["configuration"]["held"] == 10, 10, "ten, each held")
         for wire in tunnels:
             wire.sock.sendall(b"ping")
             assert wire.exactly(4) == b"ping"
