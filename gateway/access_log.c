@@ -55,7 +55,7 @@ write_caller(struct kb_jsonw *w, const struct exchange *x)
 }
 
 /* request: all of it; kong: until upstream was asked; proxy: from then until
- * the head of its answer (kong.md 1.22). */
+ * the head of its answer (Kong 3.9). */
 static void
 write_latencies(struct kb_jsonw *w, const struct spent *s)
 {

@@ -1,5 +1,5 @@
 /*
- * Headers by which Kong tells of itself (kong.md 1.7, 1.8), for those who
+ * Headers by which Kong tells of itself (Kong 3.9), for those who
  * read them: KOMBI_KONG_HEADERS names which, with Kong's words.
  */
 #include <string.h>

@@ -1,7 +1,7 @@
 /*
  * What rate-limiting and rate-limiting-advanced share: the fields about Redis
  * and refusals, who is counted, counting by several rules at once, and the
- * header lines that tell (kong.md 1.13, 1.14). The last part of gateway.h,
+ * header lines that tell (Kong 3.9). The last part of gateway.h,
  * which includes it.
  */
 #ifndef GATEWAY_LIMIT_H

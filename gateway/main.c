@@ -25,7 +25,8 @@ usage(FILE *out)
 	fprintf(out,
 	    "gateway: the platform's front door\n\n"
 	    "Usage: gateway [OPTION]\n"
-	    "       gateway check [--allow-unset] FILE\n\n"
+	    "       gateway check [--allow-unset] [--skip-unsupported] "
+	    "[--json] FILE\n\n"
 	    "  check FILE        name every error of a configuration file\n"
 	    "  --help            this text\n"
 	    "  --version         the version\n"

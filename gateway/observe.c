@@ -1,6 +1,6 @@
 /*
  * What is known of a request afterwards: the metrics under Kong's names
- * (kong.md 1.18). The series of a route are looked up once a loop and then
+ * (Kong 3.9). The series of a route are looked up once a loop and then
  * only added to; each loop has cells of its own.
  */
 #include <arpa/inet.h>

@@ -493,7 +493,7 @@ without_dots(struct kb_slice rest)
 	}
 }
 
-/* Kong's path_handling v0 (kong.md 1.5). */
+/* Kong's path_handling v0 (Kong 3.9). */
 void
 upstream_path(struct kb_buf *out, const struct route *route,
     struct kb_slice path, size_t prefix)

@@ -1,5 +1,5 @@
 /*
- * Routes as Kong's traditional_compatible router finds them (kong.md 1.4):
+ * Routes as Kong's traditional_compatible router finds them (Kong 3.9):
  * raw prefixes, one 64 bit priority an entry. Only entries whose prefix (of an
  * expression: its literal beginning) the path has are looked at: the hash of
  * the path's beginning grows byte by byte and is looked up at the lengths that

@@ -99,7 +99,7 @@ add_rule(struct loader *l, struct rules *list, const struct rule *r)
 	list->v = v;
 }
 
-/* A name of the gateway's own in a rule; DESIGN 4.2, kong.md 0 row 8. */
+/* A name of the gateway's own in a rule; whatever the file says. */
 static void
 owned_name(struct loader *l, const struct rule *r)
 {

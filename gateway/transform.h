@@ -1,7 +1,7 @@
 /*
  * What request-transformer and response-transformer share: rules "name:value"
  * for header fields, query arguments and members of bodies, and templates
- * $(…) in their values (kong.md 1.15). The last part of gateway.h, which
+ * $(…) in their values (Kong 3.9). The last part of gateway.h, which
  * includes it.
  */
 #ifndef GATEWAY_TRANSFORM_H

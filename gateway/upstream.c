@@ -13,8 +13,8 @@
 #include "inside.h"
 
 enum {
-	RETRY_COST = 100,  /* hundredths */
-	CREDIT_MAX = 2000, /* so a quiet gateway may retry 20 at once */
+	RETRY_COST = 100,   /* hundredths */
+	CREDIT_MAX = 10000, /* so a busy gateway may retry 100 at once */
 	FIRST_DELAY_MS = 20,
 	LONGEST_DELAY_MS = 200,
 	TELL_MS = 1000,
@@ -69,16 +69,19 @@ instance_problem(const struct exchange *x)
 			   : NULL;
 }
 
-static struct tried *
-present_try(struct exchange *x)
+/* Where the present try stands: what comes after TRIES_KEPT shares a place. */
+static size_t
+present_try(const struct exchange *x)
 {
-	return &x->tried[(x->tries < TRIES_KEPT ? x->tries : TRIES_KEPT) - 1];
+	if (x->tries == 0)
+		return 0;
+	return x->tries < TRIES_KEPT ? x->tries - 1 : TRIES_KEPT - 1;
 }
 
 const struct tried *
 last_try(const struct exchange *x)
 {
-	return &x->tried[(x->tries < TRIES_KEPT ? x->tries : TRIES_KEPT) - 1];
+	return &x->tried[present_try(x)];
 }
 
 static void
@@ -87,7 +90,7 @@ begin_try(struct exchange *x)
 	bool first = x->tries++ == 0;
 	struct tried *t;
 
-	t = present_try(x);
+	t = &x->tried[present_try(x)];
 	memset(t, 0, sizeof(*t));
 	t->began_ns = first ? x->asked_ns : kb_mono_ns();
 	/* The origin may be gone when it is told. */
@@ -201,8 +204,8 @@ on_head(struct kb_call *call, const struct kb_http1_head *h, const char *bytes)
 	balancer_answered(&x->picked, h->status);
 	x->upstream_ns = kb_mono_ns();
 	x->upstream_status = h->status;
-	present_try(x)->ended_ns = x->upstream_ns;
-	present_try(x)->status = h->status;
+	x->tried[present_try(x)].ended_ns = x->upstream_ns;
+	x->tried[present_try(x)].status = h->status;
 	x->answer = h;
 	x->answer_bytes = bytes;
 	x->replay_lost = true;
@@ -342,7 +345,7 @@ tell_handshake(struct exchange *x)
 static void
 fail_try(struct exchange *x, enum kb_call_error error)
 {
-	struct tried *t = present_try(x);
+	struct tried *t = &x->tried[present_try(x)];
 
 	t->failed = !x->tunnel;
 	t->error = error;

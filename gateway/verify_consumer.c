@@ -1,5 +1,5 @@
 /*
- * Tokens of consumers, Kong's way (kong.md 1.11): a claim of the token names
+ * Tokens of consumers, Kong's way (Kong 3.9): a claim of the token names
  * a jwt_secret of the file, whose key and algorithm verify it. The caller is
  * that consumer, whatever else the token says.
  */

@@ -1,7 +1,7 @@
 /*
  * acl: only callers who hold one of the roles or groups in allow, or none of
  * those in deny; whole names, roles in the active organisation. Runs after
- * authentication; without a verified caller nobody passes (kong.md 1.20).
+ * authentication; without a verified caller nobody passes (Kong 3.9).
  */
 #include <kombi/str.h>
 

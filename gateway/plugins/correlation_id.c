@@ -2,7 +2,7 @@
  * correlation-id: a name for the request that all services log. Under
  * X-Request-ID it is the request's own id (kept from the client when it is
  * clean), under other names one of its own, made as Kong's generators do
- * (kong.md 1.17); X-Correlation-ID of a client is carried beside it.
+ * (Kong 3.9); X-Correlation-ID of a client is carried beside it.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /*
  * ip-restriction: only clients of these networks, or none of those; deny is
- * looked at before allow (kong.md 1.20). The address is that of the client
+ * looked at before allow (Kong 3.9). The address is that of the client
  * as trusted proxies tell it, never what a client writes itself.
  */
 #include <kombi/str.h>

@@ -1,5 +1,5 @@
 /*
- * jwt (kong.md 1.11): a bearer token in the Authorization header, or in a
+ * jwt (Kong 3.9): a bearer token in the Authorization header, or in a
  * cookie where the file says so. Signed by the issuer (RS256 or ES256, keys
  * from its key set): what it says becomes the identity of the exchange. Or
  * by a consumer of the file (jwt_secrets): the caller is that consumer.

@@ -1,6 +1,6 @@
 /*
  * key-auth: an API key in a header names a consumer of the file, who then
- * is the caller (kong.md 1.12). Keys in the query are taken only when the
+ * is the caller (Kong 3.9). Keys in the query are taken only when the
  * file says so: they end up in logs and histories. So are those in a body,
  * a form or a JSON object, which is then read before it goes on.
  */

@@ -1,5 +1,5 @@
 /*
- * openid-connect (kong.md 1.19): browsers sign in at the issuer and have a
+ * openid-connect (Kong 3.9): browsers sign in at the issuer and have a
  * session here, whose cookie is an id of 16 random bytes; who asks with a
  * bearer token may do that. The pieces are in oidc.h.
  */

@@ -1,6 +1,6 @@
 /*
  * prometheus: the finer metrics of the routes that it is on, in Kong's names
- * (kong.md 1.18). Requests, their codes, latency, bytes and the health of
+ * (Kong 3.9). Requests, their codes, latency, bytes and the health of
  * targets are counted always; this adds the consumer, and how the latency
  * divides between the gateway and upstream.
  */

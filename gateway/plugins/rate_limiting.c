@@ -1,6 +1,6 @@
 /*
  * rate-limiting: so many requests a second, minute, … year, in windows that
- * are aligned to the calendar in UTC (kong.md 1.13). What is refused does not
+ * are aligned to the calendar in UTC (Kong 3.9). What is refused does not
  * count. With policy redis replicas share the counts; no request waits.
  */
 #include "gateway.h"

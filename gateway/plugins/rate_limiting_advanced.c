@@ -1,6 +1,6 @@
 /*
  * rate-limiting-advanced: at most so many requests in a sliding (or fixed)
- * window (kong.md 1.14). identifier jwt_claim_NAME: the verified claim picks
+ * window (Kong 3.9). identifier jwt_claim_NAME: the verified claim picks
  * one of the limits, counted for each subject; with the others all limits
  * hold. What is refused does not count.
  */

@@ -1,6 +1,6 @@
 /*
  * request-termination: answers instead of upstream, always or when a header
- * or query argument asks for it (kong.md 1.20).
+ * or query argument asks for it (Kong 3.9).
  */
 #include <string.h>
 

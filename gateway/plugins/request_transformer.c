@@ -1,7 +1,7 @@
 /*
  * request-transformer: removes, renames, replaces, adds and appends header
  * fields, query arguments and members of a body, before the request goes
- * upstream (kong.md 1.15). The gateway's own headers are not to be had.
+ * upstream (Kong 3.9). The gateway's own headers are not to be had.
  */
 #include <string.h>
 #include <strings.h>

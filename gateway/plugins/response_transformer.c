@@ -1,6 +1,6 @@
 /*
  * response-transformer: removes, renames, replaces, adds and appends header
- * fields of the answer and members of its JSON body (kong.md 1.20). Upstream
+ * fields of the answer and members of its JSON body (Kong 3.9). Upstream
  * is not asked for compressed answers where bodies are changed.
  */
 #include <string.h>

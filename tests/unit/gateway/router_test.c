@@ -472,7 +472,7 @@ paths_are_joined_behind_raw_prefixes_too(void **state)
 	}
 }
 
-/* kong.md 1.5, the rows that hold whole segments. */
+/* Kong 3.9, the rows that hold whole segments. */
 static void
 paths_are_joined_as_kong_does(void **state)
 {
