@@ -120,16 +120,6 @@ take_apart(struct kb_arena *a, const char *name, struct steps *s)
 	return true;
 }
 
-static struct kb_yaml *
-member_of(struct kb_yaml *map, const char *key)
-{
-	struct kb_yaml *y = map->first;
-
-	while (y != NULL && !kb_str_eq(y->key, key))
-		y = y->next;
-	return y;
-}
-
 /* Puts the value where the steps lead; false: something else is there. */
 static bool
 place(struct kb_arena *a, struct kb_yaml *at, const struct steps *s,
@@ -142,7 +132,7 @@ place(struct kb_arena *a, struct kb_yaml *at, const struct steps *s,
 
 		if (at->kind != (item ? KB_YAML_SEQUENCE : KB_YAML_MAPPING))
 			return false;
-		next = item ? NULL : member_of(at, s->v[i]);
+		next = item ? NULL : kb_yaml_member(at, s->v[i]);
 		if (last && next != NULL && next->kind == KB_YAML_SCALAR) {
 			struct kb_yaml *many = kb_yaml_new(a, KB_YAML_SEQUENCE);
 

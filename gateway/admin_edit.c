@@ -185,16 +185,6 @@ edit_find(const struct document *d, const struct edit_place *at)
 }
 
 static struct kb_yaml *
-member_of(struct kb_yaml *map, const char *key)
-{
-	struct kb_yaml *y = map->first;
-
-	while (y != NULL && !kb_str_eq(y->key, key))
-		y = y->next;
-	return y;
-}
-
-static struct kb_yaml *
 id_map(struct edit *e, const char *id)
 {
 	struct kb_yaml *map = kb_yaml_new(e->p.arena, KB_YAML_MAPPING);
@@ -222,7 +212,7 @@ holds_no_others(struct edit *e, enum kind kind)
 		"acls", "consumers" };
 
 	for (size_t i = 0; i < KB_COUNT(lists); i++) {
-		struct kb_yaml *y = member_of(e->body, lists[i]);
+		struct kb_yaml *y = kb_yaml_member(e->body, lists[i]);
 
 		if (y == NULL)
 			continue;
@@ -270,7 +260,7 @@ static void
 unmask_secret(struct edit *e, enum kind kind, const struct entity *old)
 {
 	const char *secret = kind_infos[kind].secret;
-	struct kb_yaml *y = secret ? member_of(e->body, secret) : NULL;
+	struct kb_yaml *y = secret ? kb_yaml_member(e->body, secret) : NULL;
 
 	if (y == NULL || !is_mask(y))
 		return;
@@ -287,7 +277,7 @@ unmask_secret(struct edit *e, enum kind kind, const struct entity *old)
 static void
 take_over_key(struct edit *e, const char *id)
 {
-	struct kb_yaml *key = member_of(e->body, "key");
+	struct kb_yaml *key = kb_yaml_member(e->body, "key");
 	const struct kb_yaml *consumer = kb_yaml_get(e->body, "consumer");
 	struct entity *old;
 
@@ -359,7 +349,7 @@ static void
 finish(struct edit *e, const struct edit_place *at, const char *id, int status)
 {
 	struct kb_yaml *snis = at->kind == KIND_CERTIFICATE
-	    ? member_of(e->body, "snis")
+	    ? kb_yaml_member(e->body, "snis")
 	    : NULL;
 	const char *copy = kb_strdup(e->c->a, id);
 	struct entity *put = NULL;
@@ -390,7 +380,7 @@ set_parent(struct edit *e, const struct edit_place *at)
 static const char *
 id_of(struct edit *e)
 {
-	struct kb_yaml *y = member_of(e->body, "id");
+	struct kb_yaml *y = kb_yaml_member(e->body, "id");
 
 	return y && y->kind == KB_YAML_SCALAR && !kb_yaml_is_null(y) ? y->text
 								     : NULL;
@@ -442,7 +432,7 @@ set_key(struct edit *e, const struct edit_place *at, const struct entity *old)
 		admin_not_found(e->c);
 		return false;
 	}
-	if (!uuid && member_of(e->body, key) == NULL)
+	if (!uuid && kb_yaml_member(e->body, key) == NULL)
 		set_text(e, key, at->key);
 	if (old != NULL)
 		set_text(e, "id", old->id);
@@ -461,7 +451,7 @@ keep_groups(struct edit *e, enum kind kind, const struct entity *old)
 	    ? kb_yaml_get(old->y, "groups")
 	    : NULL;
 
-	if (groups != NULL && member_of(e->body, "groups") == NULL)
+	if (groups != NULL && kb_yaml_member(e->body, "groups") == NULL)
 		kb_yaml_set(
 		    e->body, "groups", kb_yaml_copy(e->p.arena, groups));
 }
@@ -581,7 +571,7 @@ merge(struct kb_yaml *into, struct kb_yaml *from, enum kind kind)
 	struct kb_yaml *next;
 
 	for (struct kb_yaml *y = from->first; y != NULL; y = next) {
-		struct kb_yaml *old = member_of(into, y->key);
+		struct kb_yaml *old = kb_yaml_member(into, y->key);
 
 		next = y->next;
 		if (kb_yaml_is_null(y))

@@ -275,8 +275,17 @@ exchange_set_credential(struct exchange *x, const struct credential *c)
 }
 
 void
-exchange_set_anonymous(struct exchange *x, const struct consumer *c)
+exchange_set_anonymous(struct exchange *x, const char *consumer)
 {
+	const struct consumer *c = exchange_find_consumer(x, consumer);
+
+	if (c == NULL) {
+		exchange_fail(x, KB_CONFIGURATION,
+		    kb_sprintf(exchange_arena(x),
+			"anonymous consumer %s is configured but doesn't exist",
+			consumer));
+		return;
+	}
 	x->consumer = c;
 	x->known_at = x->at;
 	x->anonymous = true;

@@ -50,16 +50,6 @@ static const struct {
 	{ KIND_CONSUMER, "plugins", KIND_PLUGIN },
 };
 
-static struct kb_yaml *
-member_of(struct kb_yaml *map, const char *key)
-{
-	struct kb_yaml *y = map->first;
-
-	while (y != NULL && !kb_str_eq(y->key, key))
-		y = y->next;
-	return y;
-}
-
 /* "route r", "plugin cors": how messages call it. */
 static const char *
 label_of(struct reader *r, const struct entity *e)
@@ -114,13 +104,14 @@ collect_list(struct reader *r, enum kind kind, struct kb_yaml *list,
 static void
 merge_shared(struct reader *r, struct kb_yaml *plugin)
 {
-	struct kb_yaml *use = member_of(plugin, "_config"), *config, *shared;
+	struct kb_yaml *use = kb_yaml_member(plugin, "_config"), *config,
+		       *shared;
 
 	if (use == NULL)
 		return;
 	kb_yaml_unset(plugin, "_config");
 	shared = r->plugin_configs && use->kind == KB_YAML_SCALAR
-	    ? member_of(r->plugin_configs, use->text)
+	    ? kb_yaml_member(r->plugin_configs, use->text)
 	    : NULL;
 	if (shared == NULL || shared->kind != KB_YAML_MAPPING) {
 		problem(r->p, use->line,
@@ -128,14 +119,14 @@ merge_shared(struct reader *r, struct kb_yaml *plugin)
 		    use->text ? use->text : "");
 		return;
 	}
-	config = member_of(plugin, "config");
+	config = kb_yaml_member(plugin, "config");
 	if (config == NULL || kb_yaml_is_null(config)) {
 		config = kb_yaml_new(r->a, KB_YAML_MAPPING);
 		config->line = use->line;
 		kb_yaml_set(plugin, "config", config);
 	}
 	for (struct kb_yaml *y = shared->first; y != NULL; y = y->next)
-		if (member_of(config, y->key) == NULL)
+		if (kb_yaml_member(config, y->key) == NULL)
 			kb_yaml_set(config, y->key, kb_yaml_copy(r->a, y));
 }
 
@@ -158,7 +149,7 @@ check_tags(struct reader *r, const struct entity *e)
 static void
 mark_regexes(struct reader *r, struct kb_yaml *route)
 {
-	struct kb_yaml *paths = member_of(route, "paths");
+	struct kb_yaml *paths = kb_yaml_member(route, "paths");
 
 	if (!r->regex_unmarked || paths == NULL ||
 	    paths->kind != KB_YAML_SEQUENCE)
@@ -178,7 +169,7 @@ static void
 move_secret(struct reader *r, struct entity *e)
 {
 	const char *member = kind_infos[e->kind].secret;
-	struct kb_yaml *y = member ? member_of(e->y, member) : NULL;
+	struct kb_yaml *y = member ? kb_yaml_member(e->y, member) : NULL;
 
 	if (y == NULL)
 		return;
@@ -207,7 +198,7 @@ drop_remarks(struct entity *e)
 static void
 members_of_group(struct reader *r, struct entity *group)
 {
-	struct kb_yaml *list = member_of(group->y, "consumers");
+	struct kb_yaml *list = kb_yaml_member(group->y, "consumers");
 
 	if (list == NULL)
 		return;
@@ -236,8 +227,8 @@ collect(
 		merge_shared(r, y);
 	if (kind == KIND_ROUTE)
 		mark_regexes(r, y);
-	if (kind == KIND_KEYAUTH && member_of(y, "key"))
-		key_hide(r->p, member_of(y, "key"));
+	if (kind == KIND_KEYAUTH && kb_yaml_member(y, "key"))
+		key_hide(r->p, kb_yaml_member(y, "key"));
 	move_secret(r, e);
 	if (kind_infos[kind].key)
 		e->name = entity_text(e, kind_infos[kind].key);
@@ -248,7 +239,7 @@ collect(
 	r->of[kind].last = &pending->next;
 	for (size_t i = 0; i < KB_COUNT(children); i++) {
 		struct kb_yaml *list = children[i].parent == kind
-		    ? member_of(y, children[i].member)
+		    ? kb_yaml_member(y, children[i].member)
 		    : NULL;
 
 		if (list == NULL)
@@ -356,7 +347,7 @@ resolve_reference(
     struct reader *r, const struct pending *at, const struct reference *ref)
 {
 	struct entity *e = at->e, *to = NULL;
-	struct kb_yaml *y = member_of(e->y, ref->member);
+	struct kb_yaml *y = kb_yaml_member(e->y, ref->member);
 
 	if (y != NULL && kb_yaml_is_null(y)) {
 		kb_yaml_unset(e->y, ref->member);
@@ -397,7 +388,7 @@ resolve_reference(
 static void
 read_id(struct reader *r, struct entity *e)
 {
-	struct kb_yaml *y = member_of(e->y, "id");
+	struct kb_yaml *y = kb_yaml_member(e->y, "id");
 	const char *id = NULL;
 
 	if (y != NULL && y->kind == KB_YAML_SCALAR && kb_is_uuid(y->text))
@@ -432,9 +423,9 @@ resolve(struct reader *r, const struct pending *at, bool replace)
 		if (references[i].from == e->kind)
 			resolve_reference(r, at, &references[i]);
 	read_id(r, e);
-	if (e->kind == KIND_BASICAUTH && member_of(e->y, "password"))
-		password_hide(
-		    r->p, member_of(e->y, "password"), e->id, r->d->hashed);
+	if (e->kind == KIND_BASICAUTH && kb_yaml_member(e->y, "password"))
+		password_hide(r->p, kb_yaml_member(e->y, "password"), e->id,
+		    r->d->hashed);
 	e->created_s = time_in(e, "created_at", now);
 	e->updated_s = time_in(e, "updated_at", e->created_s);
 	if (replace)
@@ -470,7 +461,7 @@ join_groups(struct reader *r)
 				    group->name, name ? name->text : "");
 				continue;
 			}
-			groups = member_of(c->y, "groups");
+			groups = kb_yaml_member(c->y, "groups");
 			if (groups == NULL) {
 				groups = kb_yaml_new(r->a, KB_YAML_SEQUENCE);
 				kb_yaml_set(c->y, "groups", groups);
@@ -587,7 +578,7 @@ document_read(struct problems *p, struct kb_yaml *tree)
 	fields_read(p, tree, root_fields, &root, "file");
 	check_version(&r, &root, tree->line);
 	d->hashed = !root._transform;
-	r.plugin_configs = member_of(tree, "_plugin_configs");
+	r.plugin_configs = kb_yaml_member(tree, "_plugin_configs");
 	for (struct kb_yaml *y = tree->first, *next; y != NULL; y = next) {
 		next = y->next;
 		for (int k = 0; k < KINDS; k++)

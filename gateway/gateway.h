@@ -501,8 +501,11 @@ exchange_find_consumer(const struct exchange *x, const char *name);
  * X-Consumer-* for upstream.
  */
 void exchange_set_credential(struct exchange *x, const struct credential *c);
-/* Nobody has proved to be anybody: X-Consumer-* of `c`, but no identity. */
-void exchange_set_anonymous(struct exchange *x, const struct consumer *c);
+/*
+ * Nobody has proved to be anybody: X-Consumer-* of the consumer of that name,
+ * but no identity. Fails the exchange when there is no such consumer.
+ */
+void exchange_set_anonymous(struct exchange *x, const char *consumer);
 /* Claims of the bearer token that made the identity; NULL: there is none. */
 const struct kb_json *exchange_claims(struct exchange *x);
 

@@ -82,20 +82,6 @@ refuse(struct exchange *x, const struct conf *c, enum kb_err err)
 	exchange_fail(x, err, NULL);
 }
 
-static void
-pass_anonymous(struct exchange *x, const struct conf *c)
-{
-	const struct consumer *nobody = exchange_find_consumer(x, c->anonymous);
-
-	if (nobody != NULL)
-		exchange_set_anonymous(x, nobody);
-	else
-		exchange_fail(x, KB_CONFIGURATION,
-		    kb_sprintf(exchange_arena(x),
-			"anonymous consumer %s is configured but doesn't exist",
-			c->anonymous));
-}
-
 static enum verdict
 access(struct exchange *x, const struct plugin_use *use)
 {
@@ -119,7 +105,7 @@ access(struct exchange *x, const struct plugin_use *use)
 	if (found != NULL)
 		exchange_set_credential(x, found);
 	else if (name == NULL && c->anonymous)
-		pass_anonymous(x, c);
+		exchange_set_anonymous(x, c->anonymous);
 	else
 		refuse(x, c, name ? KB_AUTH_INVALID : KB_UNAUTHENTICATED);
 	return NEXT;

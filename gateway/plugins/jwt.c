@@ -232,20 +232,11 @@ find_token(struct exchange *x, const struct jwt *j, struct kb_slice *token,
 static enum verdict
 nobody(struct exchange *x, const struct jwt *j)
 {
-	const struct consumer *c;
-
 	if (exchange_route(x)->sessions) /* openid-connect looks further */
 		return NEXT;
 	if (j->anonymous == NULL)
 		return refuse(x, KB_UNAUTHENTICATED, NULL);
-	c = exchange_find_consumer(x, j->anonymous);
-	if (c != NULL)
-		exchange_set_anonymous(x, c);
-	else
-		exchange_fail(x, KB_CONFIGURATION,
-		    kb_sprintf(exchange_arena(x),
-			"anonymous consumer %s is configured but doesn't exist",
-			j->anonymous));
+	exchange_set_anonymous(x, j->anonymous);
 	return NEXT;
 }
 

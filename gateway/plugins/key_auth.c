@@ -307,21 +307,6 @@ refuse(struct exchange *x, const struct conf *c, enum kb_err err,
 	exchange_fail(x, err, message);
 }
 
-/* No key where one may be missing. */
-static void
-pass_anonymous(struct exchange *x, const struct conf *c)
-{
-	const struct consumer *nobody = exchange_find_consumer(x, c->anonymous);
-
-	if (nobody != NULL)
-		exchange_set_anonymous(x, nobody);
-	else
-		exchange_fail(x, KB_CONFIGURATION,
-		    kb_sprintf(exchange_arena(x),
-			"anonymous consumer %s is configured but doesn't exist",
-			c->anonymous));
-}
-
 static void
 judge(struct exchange *x, const struct conf *c, const struct body *body)
 {
@@ -338,7 +323,7 @@ judge(struct exchange *x, const struct conf *c, const struct body *body)
 	if (c->hide_credentials && p.found != NOTHING)
 		hide(x, c, body);
 	if (p.found == NOTHING && c->anonymous) {
-		pass_anonymous(x, c);
+		exchange_set_anonymous(x, c->anonymous);
 		return;
 	}
 	if (p.found == NOTHING || p.found == EMPTY) {

@@ -52,6 +52,12 @@ kb_yaml_set(struct kb_yaml *map, const char *key, struct kb_yaml *value)
 	*at = value;
 }
 
+struct kb_yaml *
+kb_yaml_member(struct kb_yaml *map, const char *key)
+{
+	return *link_of(map, key);
+}
+
 bool
 kb_yaml_unset(struct kb_yaml *map, const char *key)
 {

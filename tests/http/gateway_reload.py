@@ -2,7 +2,7 @@
 # not-quick: hundreds of reloads under load
 """Reloads: memory stays flat whatever changes, nobody loses a request.
 
-KOMBI_TEST_RELOADS=10000 makes the long run of it (the default is 250).
+TEST_RELOADS=10000 makes the long run of it (the default is 250).
 tests/support/captive gateway tests/http/gateway_reload.py"""
 import json
 import os
@@ -20,7 +20,7 @@ from gateway_rig import Gateway, Issuer, Upstream, connect, gateway_binary, requ
 
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="kombi-reload-test-"))
 UPSTREAM, ISSUER = Upstream(), Issuer(FOLDER)
-RELOADS = int(os.environ.get("KOMBI_TEST_RELOADS", "250"))
+RELOADS = int(os.environ.get("TEST_RELOADS", "250"))
 ASAN = "/asan/" in gateway_binary()  # what is freed stays there for a while
 FLAT_KIB = 2048
 

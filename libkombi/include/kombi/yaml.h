@@ -53,6 +53,8 @@ struct kb_yaml *kb_yaml_new(struct kb_arena *a, enum kb_yaml_kind kind);
 struct kb_yaml *kb_yaml_text(struct kb_arena *a, const char *text);
 /* Puts `value` under `key`, in the place of what stood there, else last. */
 void kb_yaml_set(struct kb_yaml *map, const char *key, struct kb_yaml *value);
+/* The member to change, or NULL. */
+struct kb_yaml *kb_yaml_member(struct kb_yaml *map, const char *key);
 /* Takes the member out; false: there was none. */
 bool kb_yaml_unset(struct kb_yaml *map, const char *key);
 void kb_yaml_append(struct kb_yaml *sequence, struct kb_yaml *value);
