@@ -246,7 +246,8 @@ loop_open(struct gateway *g, struct loop *l, const char **why)
 	struct kb_server_conf conf = {
 		.ops = &exchange_ops,
 		.arg = l,
-		.on_fail = policy_of_engine,
+		.on_fail = policy_behind_tls(g) ? policy_of_engine_tls
+						: policy_of_engine,
 		.on_fail_tls = policy_of_engine_tls,
 	};
 

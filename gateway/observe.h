@@ -38,6 +38,8 @@ void observe_free(struct local *l);
 
 /* Header lines of errors that the engine makes by itself. */
 extern const char policy_of_engine[], policy_of_engine_tls[];
+/* Clients speak TLS to what stands before this gateway. */
+bool policy_behind_tls(const struct gateway *g);
 /* Bit of a header that policies are about; 0: it is none. */
 unsigned policy_bit(struct kb_slice name);
 /* Upstream's does not pass. */

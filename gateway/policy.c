@@ -2,9 +2,11 @@
  * Security headers of answers: the one place that decides about them. The
  * lines of a policy are written once; an answer takes those that it needs.
  *
- * HSTS goes by TLS only, or behind a trusted proxy that the client speaks to
- * by TLS (RFC 6797 7.2). Answers of the gateway's own hold nothing to show or
- * run, whatever the policy says about those of services.
+ * HSTS goes to clients that speak TLS (RFC 6797 7.2): with us, with a trusted
+ * proxy that says so, or with whatever stands before a gateway of the SaaS
+ * modes that has no certificate, which is never reached otherwise. Answers of
+ * the gateway's own hold nothing to show or run, whatever the policy says
+ * about those of services.
  */
 #include <string.h>
 
@@ -115,6 +117,19 @@ policy_make(struct kb_arena *a, const char *const values[POLICIES], bool ours)
  * -----------------------------------------------------------------
  */
 
+bool
+policy_behind_tls(const struct gateway *g)
+{
+	return g->common->mode != KB_MODE_SELF_HOSTED &&
+	    g->config->tls_cert == NULL;
+}
+
+static bool
+is_tls(const struct exchange *x)
+{
+	return x->https || policy_behind_tls(x->loop->gateway);
+}
+
 void
 exchange_set_policy(struct exchange *x, const struct policy *p)
 {
@@ -147,7 +162,7 @@ void
 policy_lines(const struct exchange *x, unsigned brought, struct kb_buf *out)
 {
 	const struct policy *p = policy_of(x);
-	struct kb_slice always = x->https ? p->https : p->plain;
+	struct kb_slice always = is_tls(x) ? p->https : p->plain;
 
 	kb_buf_add(out, always.ptr, always.len);
 	for (unsigned i = 0; i < POLICIES; i++)
@@ -159,7 +174,7 @@ void
 policy_own_lines(const struct exchange *x, struct kb_buf *out)
 {
 	const struct policy *p = policy_of(x);
-	struct kb_slice own = x->https ? p->own_https : p->own;
+	struct kb_slice own = is_tls(x) ? p->own_https : p->own;
 
 	kb_buf_add(out, own.ptr, own.len);
 }

@@ -411,6 +411,13 @@ def test_hsts_goes_by_https_only():
         assert answer.head.get("Strict-Transport-Security") is None
     running(config({"h": []}), untrusted)
 
+    def behind(gateway):
+        for path in ("/h", "/nowhere"):
+            assert "max-age=31536000" in gateway.call("GET", path).head.get("Strict-Transport-Security"), path
+        refused = gateway.raw(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        assert "max-age=31536000" in refused.head.get("Strict-Transport-Security")
+    running(config({"h": []}), behind, KOMBIFY_DEPLOYMENT_MODE="saas-shared")
+
 
 def test_security_headers_can_be_said_by_route():
     own = "Content-Security-Policy: default-src https:\r\nX-Frame-Options: DENY\r\nReferrer-Policy: unsafe-url\r\n"
