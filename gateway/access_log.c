@@ -1,6 +1,9 @@
 /*
  * The access log: one JSON object a request. It tells the path but no query
- * and no header of the client, so that it holds no secret.
+ * and no header of the client, so that it holds no secret. The lines are put
+ * together from constant parts: by the general writer they cost a quarter of
+ * what a request costs. What people or clients have named is escaped; times,
+ * numbers, ids of requests, addresses and slugs cannot need it.
  */
 #include <string.h>
 
@@ -9,6 +12,9 @@
 #include <kombi/time.h>
 
 #include "inside.h"
+
+/* A constant part of the line. */
+#define PART(b, text) kb_buf_add(b, text, sizeof(text) - 1)
 
 /* Of enum kb_call_error. */
 static const char *const call_errors[] = {
@@ -43,99 +49,179 @@ stamp(struct loop *l)
 }
 
 static void
-write_caller(struct kb_jsonw *w, const struct exchange *x)
+add_escaped(struct kb_buf *b, struct kb_slice text)
+{
+	struct kb_jsonw w;
+
+	kb_w_init(&w, b);
+	kb_w_slice(&w, NULL, text);
+}
+
+static void
+add_ms(struct kb_buf *b, int64_t ns)
+{
+	kb_buf_addu(b, (uint64_t)whole_ms(ns));
+}
+
+static void
+add_caller(struct kb_buf *b, const struct exchange *x)
 {
 	const struct kb_identity *id = exchange_identity(x);
 
-	if (id != NULL)
-		kb_w_str(w, "userId", id->value[KB_ID_USER]);
-	if (x->consumer != NULL)
-		kb_w_str(w, "consumer", consumer_name(x->consumer));
-	kb_w_opt(w, "tenant", x->tenant);
+	if (id != NULL && id->value[KB_ID_USER] != NULL) {
+		PART(b, ",\"userId\":");
+		add_escaped(b, kb_slice_of(id->value[KB_ID_USER]));
+	}
+	if (x->consumer != NULL) {
+		PART(b, ",\"consumer\":");
+		add_escaped(b, kb_slice_of(consumer_name(x->consumer)));
+	}
+	if (x->tenant != NULL) {
+		PART(b, ",\"tenant\":\"");
+		kb_buf_adds(b, x->tenant);
+		PART(b, "\"");
+	}
+}
+
+static void
+add_request(struct kb_buf *b, const struct exchange *x, int status)
+{
+	PART(b, ",\"method\":\"");
+	kb_buf_adds(b, kb_method_name(exchange_method(x)));
+	PART(b, "\",\"path\":");
+	add_escaped(b, kb_ex_path(x->ex));
+	PART(b, ",\"statusCode\":");
+	kb_buf_addu(b, (uint64_t)status);
 }
 
 /* request: all of it; kong: until upstream was asked; proxy: from then until
  * the head of its answer (Kong 3.9). */
 static void
-write_latencies(struct kb_jsonw *w, const struct spent *s)
+add_latencies(struct kb_buf *b, const struct spent *s)
 {
-	kb_w_int(w, "durationMs", whole_ms(s->request_ns));
-	kb_w_object(w, "latencies");
-	kb_w_int(w, "request", whole_ms(s->request_ns));
-	kb_w_int(w, "kong", whole_ms(s->kong_ns));
-	if (s->proxied)
-		kb_w_int(w, "proxy", whole_ms(s->proxy_ns));
-	kb_w_object_end(w);
+	PART(b, ",\"durationMs\":");
+	add_ms(b, s->request_ns);
+	PART(b, ",\"latencies\":{\"request\":");
+	add_ms(b, s->request_ns);
+	PART(b, ",\"kong\":");
+	add_ms(b, s->kong_ns);
+	if (s->proxied) {
+		PART(b, ",\"proxy\":");
+		add_ms(b, s->proxy_ns);
+	}
+	PART(b, "}");
 }
 
 static void
-write_attempts(struct kb_jsonw *w, const struct exchange *x)
+add_route(struct kb_buf *b, const struct exchange *x)
+{
+	if (x->upstream_status)
+		PART(b, ",\"source\":\"service\"");
+	else
+		PART(b, ",\"source\":\"kong\"");
+	if (x->route == NULL)
+		return;
+	PART(b, ",\"route\":");
+	add_escaped(b, kb_slice_of(x->route->name));
+	PART(b, ",\"routeService\":");
+	add_escaped(b, kb_slice_of(x->route->service->name));
+}
+
+static void
+add_attempt(struct kb_buf *b, const struct tried *t)
+{
+	PART(b, "{\"address\":\"");
+	kb_buf_adds(b, t->address);
+	PART(b, "\",\"ms\":");
+	add_ms(b, t->ended_ns - t->began_ns);
+	if (t->status) {
+		PART(b, ",\"status\":");
+		kb_buf_addu(b, (uint64_t)t->status);
+	}
+	if (t->failed) {
+		PART(b, ",\"error\":\"");
+		kb_buf_adds(b, try_error(t));
+		PART(b, "\"");
+	}
+	PART(b, "}");
+}
+
+static void
+add_attempts(struct kb_buf *b, const struct exchange *x)
 {
 	size_t n = x->tries < TRIES_KEPT ? x->tries : TRIES_KEPT;
 
-	kb_w_array(w, "attempts");
+	PART(b, ",\"retries\":");
+	kb_buf_addu(b, x->tries - 1);
+	PART(b, ",\"attempts\":[");
 	for (size_t i = 0; i < n; i++) {
-		const struct tried *t = &x->tried[i];
-
-		kb_w_object(w, NULL);
-		kb_w_str(w, "address", t->address);
-		kb_w_int(w, "ms", whole_ms(t->ended_ns - t->began_ns));
-		if (t->status)
-			kb_w_int(w, "status", t->status);
-		kb_w_opt(w, "error", try_error(t));
-		kb_w_object_end(w);
+		if (i)
+			PART(b, ",");
+		add_attempt(b, &x->tried[i]);
 	}
-	kb_w_array_end(w);
+	PART(b, "]");
 }
 
 static void
-write_upstream(struct kb_jsonw *w, const struct exchange *x)
+add_upstream(struct kb_buf *b, const struct exchange *x)
 {
 	if (x->tries == 0)
 		return;
-	kb_w_str(w, "upstream", last_try(x)->address);
-	if (x->upstream_status)
-		kb_w_int(w, "upstreamStatus", x->upstream_status);
-	kb_w_int(w, "tries", x->tries);
-	if (x->tries > 1) {
-		kb_w_int(w, "retries", x->tries - 1);
-		write_attempts(w, x);
+	PART(b, ",\"upstream\":\"");
+	kb_buf_adds(b, last_try(x)->address);
+	PART(b, "\"");
+	if (x->upstream_status) {
+		PART(b, ",\"upstreamStatus\":");
+		kb_buf_addu(b, (uint64_t)x->upstream_status);
 	}
+	PART(b, ",\"tries\":");
+	kb_buf_addu(b, x->tries);
+	if (x->tries > 1)
+		add_attempts(b, x);
+}
+
+static void
+add_wire(struct kb_buf *b, const struct exchange *x)
+{
+	const struct kb_tls *tls = kb_ex_tls(x->ex);
+
+	PART(b, ",\"bytesIn\":");
+	kb_buf_addu(b, kb_ex_bytes_in(x->ex));
+	PART(b, ",\"bytesOut\":");
+	kb_buf_addu(b, kb_ex_bytes_out(x->ex));
+	PART(b, ",\"peer\":\"");
+	kb_buf_adds(b, x->client_ip);
+	if (tls != NULL) {
+		PART(b, "\",\"tls\":\"");
+		kb_buf_adds(b, kb_tls_version(tls));
+	}
+	PART(b, "\"}");
 }
 
 void
 access_log(struct exchange *x, int status, const struct spent *spent)
 {
 	struct kb_buf *b = &x->loop->lines;
-	const struct kb_tls *tls = kb_ex_tls(x->ex);
-	struct kb_jsonw w;
 
 	kb_buf_reset(b);
-	kb_w_init(&w, b);
-	kb_w_object(&w, NULL);
-	kb_w_str(&w, "timestamp", stamp(x->loop));
-	kb_w_str(&w, "level", "info");
-	kb_w_str(&w, "message", "request");
-	kb_w_str(&w, "service", "gateway");
-	kb_w_str(&w, "requestId", kb_ex_request_id(x->ex));
-	kb_w_opt(&w, "traceId", x->trace_id);
-	write_caller(&w, x);
-	kb_w_str(&w, "method", kb_method_name(exchange_method(x)));
-	kb_w_slice(&w, "path", kb_ex_path(x->ex));
-	kb_w_int(&w, "statusCode", status);
-	write_latencies(&w, spent);
-	kb_w_str(&w, "source", x->upstream_status ? "service" : "kong");
-	if (x->route != NULL) {
-		kb_w_str(&w, "route", x->route->name);
-		kb_w_str(&w, "routeService", x->route->service->name);
+	PART(b, "{\"timestamp\":\"");
+	kb_buf_add(b, stamp(x->loop), KB_RFC3339_SIZE - 1);
+	PART(b,
+	    "\",\"level\":\"info\",\"message\":\"request\","
+	    "\"service\":\"gateway\",\"requestId\":\"");
+	kb_buf_adds(b, kb_ex_request_id(x->ex));
+	PART(b, "\"");
+	if (x->trace_id != NULL) {
+		PART(b, ",\"traceId\":\"");
+		kb_buf_adds(b, x->trace_id);
+		PART(b, "\"");
 	}
-	write_upstream(&w, x);
-	kb_w_int(&w, "bytesIn", (int64_t)kb_ex_bytes_in(x->ex));
-	kb_w_int(&w, "bytesOut", (int64_t)kb_ex_bytes_out(x->ex));
-	kb_w_str(&w, "peer", x->client_ip);
-	if (tls != NULL)
-		kb_w_str(&w, "tls", kb_tls_version(tls));
-	kb_w_object_end(&w);
+	add_caller(b, x);
+	add_request(b, x, status);
+	add_latencies(b, spent);
+	add_route(b, x);
+	add_upstream(b, x);
+	add_wire(b, x);
 	if (!kb_buf_failed(b))
 		kb_log_raw(b->ptr, b->len);
 }
