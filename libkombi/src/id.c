@@ -15,12 +15,16 @@
 #include <kombi/time.h>
 
 #define RANDOM_SIZE 10
+#define RANDOM_DRAWN 64 /* parts of that size a call to the kernel */
 
-/* Covers `last`: the id that was given out last. */
+/* Covers `last`: the id that was given out last, and random bytes for the
+ * next ones. */
 static pthread_mutex_t id_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct {
 	int64_t ms;
 	unsigned char random[RANDOM_SIZE];
+	unsigned char drawn[RANDOM_DRAWN][RANDOM_SIZE];
+	unsigned left;
 } last;
 
 static void
@@ -28,6 +32,21 @@ random_bytes(void *out, size_t len)
 {
 	if (getrandom(out, len, 0) != (ssize_t)len)
 		abort();
+}
+
+/* Nobody gets the same bytes twice: what is given out is wiped. */
+static void
+next_random(void)
+{
+	unsigned char *next;
+
+	if (last.left == 0) {
+		random_bytes(last.drawn, sizeof(last.drawn));
+		last.left = RANDOM_DRAWN;
+	}
+	next = last.drawn[--last.left];
+	memcpy(last.random, next, RANDOM_SIZE);
+	memset(next, 0, RANDOM_SIZE);
 }
 
 /* 16 bytes, big-endian: time, then random. */
@@ -40,7 +59,7 @@ next_id(unsigned char out[16])
 	pthread_mutex_lock(&id_mutex);
 	if (now > last.ms) {
 		last.ms = now;
-		random_bytes(last.random, RANDOM_SIZE);
+		next_random();
 		last.random[0] &= 0x7f; /* room to count up */
 	} else {
 		for (i = RANDOM_SIZE - 1; i >= 0 && ++last.random[i] == 0;)
