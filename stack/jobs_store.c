@@ -13,9 +13,9 @@
 	" j.created, j.started, j.completed"
 /* $1 is the viewer's id, $2 whether it is an admin. */
 #define VISIBLE                                                                \
-	"($2 = 1 OR j.user_id = $1 OR EXISTS (SELECT 1 FROM stacks s"          \
+	"($2 = 1 OR j.user_id = $1 OR EXISTS (SELECT 1 FROM _kombi_stacks s"   \
 	" WHERE s.id = j.stack_id AND (s.owner_id = $1 OR EXISTS"              \
-	" (SELECT 1 FROM stack_members v"                                      \
+	" (SELECT 1 FROM _kombi_stack_members v"                               \
 	" WHERE v.stack_id = s.id AND v.user_id = $1))))"
 
 static const struct kb_col cols[] = {
@@ -59,7 +59,8 @@ enum kb_err
 job_insert(struct kb_cx *cx, const struct job *j)
 {
 	return kb_exec(cx,
-	    "INSERT INTO jobs (id, type, status, stack_id, user_id, payload,"
+	    "INSERT INTO _kombi_jobs (id, type, status, stack_id, user_id, "
+	    "payload,"
 	    " max_attempts, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
 	    KB_TEXT(j->id), KB_TEXT(j->type), KB_TEXT("pending"),
 	    KB_TEXT(j->stack_id), KB_TEXT(j->user_id), KB_TEXT(j->payload),
@@ -70,7 +71,8 @@ enum kb_err
 job_get(struct kb_cx *cx, const struct viewer *v, const char *id, struct job *j)
 {
 	struct kb_rows rows = kb_query(cx,
-	    "SELECT " COLUMNS " FROM jobs j WHERE j.id = $3 AND " VISIBLE,
+	    "SELECT " COLUMNS
+	    " FROM _kombi_jobs j WHERE j.id = $3 AND " VISIBLE,
 	    KB_TEXT(v->user_id), KB_FLAG(v->admin), KB_TEXT(id));
 
 	return kb_rows_one(&rows, cols, j);
@@ -81,7 +83,7 @@ jobs_page(struct kb_cx *cx, const struct viewer *v, const struct job_filter *f,
     struct kb_page *page, struct job **out, size_t *n)
 {
 	struct kb_rows rows = kb_query(cx,
-	    "SELECT count(*) FROM jobs j WHERE " VISIBLE
+	    "SELECT count(*) FROM _kombi_jobs j WHERE " VISIBLE
 	    " AND ($3 IS NULL OR j.stack_id = $3)"
 	    " AND ($4 IS NULL OR j.status = $4)",
 	    KB_TEXT(v->user_id), KB_FLAG(v->admin), KB_TEXT(f->stack_id),
@@ -93,7 +95,7 @@ jobs_page(struct kb_cx *cx, const struct viewer *v, const struct job_filter *f,
 		return err;
 	page->total = c.n;
 	rows = kb_query(cx,
-	    "SELECT " COLUMNS " FROM jobs j WHERE " VISIBLE
+	    "SELECT " COLUMNS " FROM _kombi_jobs j WHERE " VISIBLE
 	    " AND ($3 IS NULL OR j.stack_id = $3)"
 	    " AND ($4 IS NULL OR j.status = $4)"
 	    " ORDER BY j.id DESC LIMIT $5 OFFSET $6",
@@ -108,7 +110,7 @@ job_lines(struct kb_cx *cx, const char *id, int64_t after, int64_t limit,
     struct job_line **out, size_t *n)
 {
 	struct kb_rows rows = kb_query(cx,
-	    "SELECT seq, at, level, step, message FROM job_logs"
+	    "SELECT seq, at, level, step, message FROM _kombi_job_logs"
 	    " WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
 	    KB_TEXT(id), KB_INT(after), KB_INT(limit));
 
@@ -125,7 +127,7 @@ claim_tx(struct kb_cx *cx, void *arg)
 {
 	const struct claim *c = arg;
 	struct kb_rows rows = kb_query(cx,
-	    "SELECT " COLUMNS " FROM jobs j WHERE j.status = $1"
+	    "SELECT " COLUMNS " FROM _kombi_jobs j WHERE j.status = $1"
 	    " AND j.not_before_ms <= $2 ORDER BY j.id LIMIT 1",
 	    KB_TEXT("pending"), KB_INT(kb_wall_ms()));
 	enum kb_err err = kb_rows_one(&rows, cols, c->job);
@@ -136,7 +138,8 @@ claim_tx(struct kb_cx *cx, void *arg)
 	c->job->attempts++;
 	c->job->status = "running";
 	return kb_exec(cx,
-	    "UPDATE jobs SET status = 'running', fence = $2, attempts = $3,"
+	    "UPDATE _kombi_jobs SET status = 'running', fence = $2, attempts = "
+	    "$3,"
 	    " runner = $4, started = coalesce(started, $5) WHERE id = $1",
 	    KB_TEXT(c->job->id), KB_INT(c->job->fence),
 	    KB_INT(c->job->attempts), KB_TEXT(c->runner),
@@ -162,10 +165,12 @@ job_say(struct kb_cx *cx, const struct job *j, const char *level,
 {
 	int64_t changed = 0;
 	enum kb_err err = kb_exec_n(cx, &changed,
-	    "INSERT INTO job_logs (job_id, seq, at, level, step, message)"
-	    " SELECT $1, coalesce((SELECT max(seq) FROM job_logs"
+	    "INSERT INTO _kombi_job_logs (job_id, seq, at, level, step, "
+	    "message)"
+	    " SELECT $1, coalesce((SELECT max(seq) FROM _kombi_job_logs"
 	    " WHERE job_id = $1), 0) + 1, $2, $3, $4, $5"
-	    " FROM jobs WHERE id = $1 AND fence = $6 AND status = 'running'",
+	    " FROM _kombi_jobs WHERE id = $1 AND fence = $6 AND status = "
+	    "'running'",
 	    KB_TEXT(j->id), KB_TEXT(kb_now_text(cx->arena)), KB_TEXT(level),
 	    KB_TEXT(step), KB_TEXT(message), KB_INT(j->fence));
 
@@ -177,7 +182,7 @@ job_progress(struct kb_cx *cx, const struct job *j, int64_t percent)
 {
 	int64_t changed = 0;
 	enum kb_err err = kb_exec_n(cx, &changed,
-	    "UPDATE jobs SET progress = $3"
+	    "UPDATE _kombi_jobs SET progress = $3"
 	    " WHERE id = $1 AND fence = $2 AND status = 'running'",
 	    KB_TEXT(j->id), KB_INT(j->fence), KB_INT(percent));
 
@@ -190,7 +195,7 @@ job_finish(struct kb_cx *cx, const struct job *j, const char *status,
 {
 	int64_t changed = 0;
 	enum kb_err err = kb_exec_n(cx, &changed,
-	    "UPDATE jobs SET status = $3, result = $4, error = $5,"
+	    "UPDATE _kombi_jobs SET status = $3, result = $4, error = $5,"
 	    " progress = CASE $3 WHEN 'completed' THEN 100 ELSE progress END,"
 	    " completed = $6"
 	    " WHERE id = $1 AND fence = $2 AND status = 'running'",
@@ -206,7 +211,7 @@ job_retry(
 {
 	int64_t changed = 0;
 	enum kb_err err = kb_exec_n(cx, &changed,
-	    "UPDATE jobs SET status = 'pending', error = $3,"
+	    "UPDATE _kombi_jobs SET status = 'pending', error = $3,"
 	    " not_before_ms = $4"
 	    " WHERE id = $1 AND fence = $2 AND status = 'running'",
 	    KB_TEXT(j->id), KB_INT(j->fence), KB_TEXT(error),
@@ -220,7 +225,7 @@ job_cancel(struct kb_cx *cx, const char *id)
 {
 	int64_t changed = 0;
 	enum kb_err err = kb_exec_n(cx, &changed,
-	    "UPDATE jobs SET status = 'cancelled', completed = $2"
+	    "UPDATE _kombi_jobs SET status = 'cancelled', completed = $2"
 	    " WHERE id = $1 AND status IN ('pending', 'running')",
 	    KB_TEXT(id), KB_TEXT(kb_now_text(cx->arena)));
 
@@ -231,7 +236,8 @@ enum kb_err
 jobs_pending(struct kb_cx *cx, int64_t *n)
 {
 	struct kb_rows rows = kb_query(cx,
-	    "SELECT count(*) FROM jobs WHERE status = $1", KB_TEXT("pending"));
+	    "SELECT count(*) FROM _kombi_jobs WHERE status = $1",
+	    KB_TEXT("pending"));
 	struct count c = { 0 };
 	enum kb_err err = kb_rows_one(&rows, count_cols, &c);
 
@@ -244,7 +250,7 @@ recover_tx(struct kb_cx *cx, void *arg)
 {
 	const char *runner = arg;
 	enum kb_err err = kb_exec(cx,
-	    "UPDATE jobs SET status = 'failed', completed = $2,"
+	    "UPDATE _kombi_jobs SET status = 'failed', completed = $2,"
 	    " error = 'The service stopped while the job ran, and its"
 	    " attempts are used up'"
 	    " WHERE status = 'running' AND runner <> $1"
@@ -254,7 +260,7 @@ recover_tx(struct kb_cx *cx, void *arg)
 	if (err)
 		return err;
 	return kb_exec(cx,
-	    "UPDATE jobs SET status = 'pending'"
+	    "UPDATE _kombi_jobs SET status = 'pending'"
 	    " WHERE status = 'running' AND runner <> $1",
 	    KB_TEXT(runner));
 }
@@ -263,7 +269,8 @@ enum kb_err
 jobs_recover(struct kb_cx *cx, const char *runner, int64_t *pending)
 {
 	struct kb_rows rows = kb_query(cx,
-	    "SELECT count(*) FROM jobs WHERE status = $1 AND runner <> $2",
+	    "SELECT count(*) FROM _kombi_jobs WHERE status = $1 AND runner <> "
+	    "$2",
 	    KB_TEXT("running"), KB_TEXT(runner));
 	struct count stale = { 0 };
 	enum kb_err err = kb_rows_one(&rows, count_cols, &stale);

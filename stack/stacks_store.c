@@ -8,11 +8,12 @@
 #define COLUMNS                                                                \
 	"s.id, s.name, s.description, s.owner_id, s.kit, s.spec,"              \
 	" s.spec_sha256, s.configuration, s.status, s.created, s.updated,"     \
-	" (SELECT json_group_array(m.user_id) FROM stack_members m"            \
+	" (SELECT json_group_array(m.user_id) FROM _kombi_stack_members m"     \
 	" WHERE m.stack_id = s.id)"
 /* $1 is the viewer's id, $2 whether it is an admin. */
 #define VISIBLE                                                                \
-	"($2 = 1 OR s.owner_id = $1 OR EXISTS (SELECT 1 FROM stack_members"    \
+	"($2 = 1 OR s.owner_id = $1 OR EXISTS (SELECT 1 FROM "                 \
+	"_kombi_stack_members"                                                 \
 	" v WHERE v.stack_id = s.id AND v.user_id = $1))"
 
 struct row {
@@ -84,7 +85,8 @@ stack_of(struct kb_arena *a, const struct row *r)
 enum kb_err
 stacks_used(struct kb_cx *cx, int64_t *n)
 {
-	struct kb_rows rows = kb_query(cx, "SELECT count(*) FROM stacks");
+	struct kb_rows rows = kb_query(
+	    cx, "SELECT count(*) FROM _kombi_stacks");
 	struct count c = { 0 };
 	enum kb_err err = kb_rows_one(&rows, count_cols, &c);
 
@@ -99,7 +101,7 @@ write_members(struct kb_cx *cx, const struct stack *s)
 
 	for (const char *const *id = s->members; !err && *id != NULL; id++)
 		err = kb_exec(cx,
-		    "INSERT INTO stack_members (stack_id, user_id)"
+		    "INSERT INTO _kombi_stack_members (stack_id, user_id)"
 		    " VALUES ($1, $2) ON CONFLICT DO NOTHING",
 		    KB_TEXT(s->id), KB_TEXT(*id));
 	return err;
@@ -124,7 +126,8 @@ insert_tx(struct kb_cx *cx, void *arg)
 	if (in->max >= 0 && in->used >= in->max)
 		return KB_QUOTA;
 	err = kb_exec(cx,
-	    "INSERT INTO stacks (id, name, description, owner_id, kit, spec,"
+	    "INSERT INTO _kombi_stacks (id, name, description, owner_id, kit, "
+	    "spec,"
 	    " spec_sha256, configuration, status, created, updated)"
 	    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
 	    KB_TEXT(s->id), KB_TEXT(s->name), KB_TEXT(s->description),
@@ -153,7 +156,8 @@ stack_get(
     struct kb_cx *cx, const struct viewer *v, const char *id, struct stack *s)
 {
 	struct kb_rows rows = kb_query(cx,
-	    "SELECT " COLUMNS " FROM stacks s WHERE s.id = $3 AND " VISIBLE,
+	    "SELECT " COLUMNS
+	    " FROM _kombi_stacks s WHERE s.id = $3 AND " VISIBLE,
 	    KB_TEXT(v->user_id), KB_FLAG(v->admin), KB_TEXT(id));
 	struct row r = { 0 };
 	enum kb_err err = kb_rows_one(&rows, cols, &r);
@@ -167,8 +171,8 @@ static enum kb_err
 count_visible(struct kb_cx *cx, const struct viewer *v, int64_t *n)
 {
 	struct kb_rows rows = kb_query(cx,
-	    "SELECT count(*) FROM stacks s WHERE " VISIBLE, KB_TEXT(v->user_id),
-	    KB_FLAG(v->admin));
+	    "SELECT count(*) FROM _kombi_stacks s WHERE " VISIBLE,
+	    KB_TEXT(v->user_id), KB_FLAG(v->admin));
 	struct count c = { 0 };
 	enum kb_err err = kb_rows_one(&rows, count_cols, &c);
 
@@ -187,7 +191,7 @@ stacks_page(struct kb_cx *cx, const struct viewer *v, struct kb_page *page,
 	if (err)
 		return err;
 	rows = kb_query(cx,
-	    "SELECT " COLUMNS " FROM stacks s WHERE " VISIBLE
+	    "SELECT " COLUMNS " FROM _kombi_stacks s WHERE " VISIBLE
 	    " ORDER BY s.id DESC LIMIT $3 OFFSET $4",
 	    KB_TEXT(v->user_id), KB_FLAG(v->admin), KB_INT(page->limit),
 	    KB_INT((page->page - 1) * page->limit));
@@ -205,7 +209,7 @@ update_tx(struct kb_cx *cx, void *arg)
 {
 	const struct stack *s = arg;
 	enum kb_err err = kb_exec(cx,
-	    "UPDATE stacks SET name = $2, description = $3, kit = $4,"
+	    "UPDATE _kombi_stacks SET name = $2, description = $3, kit = $4,"
 	    " spec = $5, spec_sha256 = $6, configuration = $7, status = $8,"
 	    " updated = $9 WHERE id = $1",
 	    KB_TEXT(s->id), KB_TEXT(s->name), KB_TEXT(s->description),
@@ -214,7 +218,8 @@ update_tx(struct kb_cx *cx, void *arg)
 
 	if (err || s->members == NULL)
 		return err;
-	err = kb_exec(cx, "DELETE FROM stack_members WHERE stack_id = $1",
+	err = kb_exec(cx,
+	    "DELETE FROM _kombi_stack_members WHERE stack_id = $1",
 	    KB_TEXT(s->id));
 	return err ? err : write_members(cx, s);
 }
@@ -231,12 +236,13 @@ enum kb_err
 stack_set_status(struct kb_cx *cx, const char *id, const char *status)
 {
 	return kb_exec(cx,
-	    "UPDATE stacks SET status = $2, updated = $3 WHERE id = $1",
+	    "UPDATE _kombi_stacks SET status = $2, updated = $3 WHERE id = $1",
 	    KB_TEXT(id), KB_TEXT(status), KB_TEXT(kb_now_text(cx->arena)));
 }
 
 enum kb_err
 stack_delete(struct kb_cx *cx, const char *id)
 {
-	return kb_exec(cx, "DELETE FROM stacks WHERE id = $1", KB_TEXT(id));
+	return kb_exec(
+	    cx, "DELETE FROM _kombi_stacks WHERE id = $1", KB_TEXT(id));
 }

@@ -65,9 +65,58 @@ enum api_rule {
 };
 extern const char *const rule_names[RULE_COUNT]; /* "listRule" … */
 
+enum collection_type { CT_BASE, CT_AUTH, CT_VIEW };
+
+/* Kinds of tokens; each has a secret and a life of its own. */
+enum token_kind {
+	TOKEN_AUTH,
+	TOKEN_PASSWORD_RESET,
+	TOKEN_EMAIL_CHANGE,
+	TOKEN_VERIFICATION,
+	TOKEN_FILE,
+	TOKEN_COUNT
+};
+struct token_conf {
+	int64_t duration_s;
+	const char *secret; /* written, never read by clients */
+};
+struct mail_template {
+	const char *subject, *body;
+};
+enum mail_kind {
+	MAIL_VERIFICATION,
+	MAIL_PASSWORD_RESET,
+	MAIL_EMAIL_CHANGE,
+	MAIL_OTP,
+	MAIL_AUTH_ALERT,
+	MAIL_COUNT
+};
+struct oauth2_provider {
+	const char *name, *client_id, *client_secret;
+	const char *auth_url, *token_url, *user_info_url, *display_name;
+	bool pkce, pkce_set;
+	const char *extra; /* JSON text or NULL */
+};
+/* What an auth collection has beside: schema_auth.c reads and writes it. */
+struct auth_options {
+	const char *auth_rule, *manage_rule; /* NULL: null */
+	bool alert, password, mfa, otp, oauth2;
+	const char *const *identity_fields; /* NULL-ended */
+	int64_t mfa_s, otp_s, otp_length;
+	const char *mfa_rule;
+	const char *map_id, *map_name, *map_username, *map_avatar;
+	struct oauth2_provider *providers;
+	size_t n_providers;
+	struct token_conf tokens[TOKEN_COUNT];
+	struct mail_template mails[MAIL_COUNT];
+};
+
 struct collection {
 	const char *id, *name, *table;
-	bool auth, system;
+	enum collection_type type;
+	bool auth, system;                 /* auth: type == CT_AUTH */
+	struct auth_options *auth_options; /* of CT_AUTH, never NULL then */
+	const char *view_query;            /* of CT_VIEW */
 	struct field *fields;
 	size_t n_fields;
 	const char *const *indexes;    /* as the client wrote them */
@@ -116,6 +165,10 @@ enum kb_err schema_load(struct kb_cx *cx, struct schema *s) KB_MUSTUSE;
 /* ---- the API's requests ---------------------------------------------------
  */
 
+struct upload;   /* files.h */
+struct change;   /* changes.h */
+struct settings; /* settings.h */
+
 /* Who asks: a member by session token, or a guest. */
 struct api {
 	struct kb_request *req;
@@ -124,6 +177,8 @@ struct api {
 	const struct member *auth;  /* NULL: a guest */
 	bool superuser;             /* an admin of the tenant */
 	const struct kb_json *body; /* an object, after api_body */
+	struct upload *uploads;     /* files of the body */
+	struct change *changes;     /* made by the request's transaction */
 };
 
 typedef struct kb_reply api_handler(struct api *api);

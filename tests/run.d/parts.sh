@@ -69,7 +69,9 @@ part_e2e() {
 part_differential() {
   build release || { skip differential "the release preset does not build"; return; }
   command -v node >/dev/null || { skip differential "node is not installed"; return; }
-  run_counted differential tests/differential/run --seconds "${KOMBI_DIFFERENTIAL_SECONDS:-10}"
+  # The same streams each time; new ones are for who looks for differences.
+  run_counted differential tests/differential/run --seed "${KOMBI_DIFFERENTIAL_SEED:-1}" \
+    --seconds "${KOMBI_DIFFERENTIAL_SECONDS:-10}"
 }
 
 # ---- bench: that it works; how fast things are is not judged here ------------
@@ -85,7 +87,7 @@ fuzz_one() {
   local name=$1 corpus=tests/fuzz/corpus/${1#fuzz_} made
   made=$(mktemp -d)
   [ -d "$corpus" ] || corpus=
-  "build/fuzz/bin/$name" -max_total_time="${KOMBI_FUZZ_SECONDS:-5}" -timeout=10 -rss_limit_mb=2048 \
+  "build/fuzz/bin/$name" -seed="${KOMBI_FUZZ_SEED:-1}" -max_total_time="${KOMBI_FUZZ_SECONDS:-5}" -timeout=10 -rss_limit_mb=2048 \
     -artifact_prefix="$logs/$name-" "$made" ${corpus:+"$corpus"}
   rm -rf "$made"
 }

@@ -153,8 +153,10 @@ struct kb_permission {
 /* clang-format on */
 
 enum {
-	KB_INLINE = 1,   /* runs on the loop: must not block */
-	KB_RAW_BODY = 2, /* any content type; the handler reads req->body */
+	KB_INLINE = 1,     /* runs on the loop: must not block */
+	KB_RAW_BODY = 2,   /* any content type; the handler reads req->body */
+	KB_SPOOL_BODY = 4, /* as KB_RAW_BODY; large ones in a file:
+			      kombi/stream.h */
 };
 
 struct kb_route {
