@@ -114,5 +114,7 @@ def excuse(parser, what, stream, mine, other):
         return any(parser == name and why.startswith(text) and holds(stream, mine, other) for name, text, holds in WIDER)
     if parser == "llhttp" and what == "unlike: body" and stream.response and b"chunked\t" in stream.data.lower():
         return True  # blank_behind_value: to llhttp it is another coding, read until the connection closes
+    if parser == "llhttp" and what == "unlike: body" and stream.response and 100 <= mine["start"][0] < 200:
+        return mine["body"] == ""  # RFC 9112 6.3: no 1xx has one; llhttp knows that of 100 and 101 alone
     # llhttp goes on after "close" with HTAB behind it, or beside "keep-alive".
     return parser == "llhttp" and what == "unlike: keep" and not mine["keep"] and b"close" in stream.data.lower()
