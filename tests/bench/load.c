@@ -1,14 +1,17 @@
 /*
- * Load for a measurement: GETs over CONNECTIONS connections at once, one
+ * Load for a measurement: requests over CONNECTIONS connections at once, one
  * thread, and one line of JSON about them. What is no complete answer of 200
  * is an error; latencies are those of the answered requests, from the moment
  * that a request is written (or its connection begun) to its last byte.
  *
  * usage: load -p PORT -t TARGET [-c CONNECTIONS] [-s SECONDS] [-r REQUESTS]
- *             [-k TOKENS] [-o OFFSET] [-n] [-i]
+ *             [-k TOKENS] [-o OFFSET]
+ *             [-a VALUE] [-b BODIES] [-n] [-i]
  *   -s -r  ends after that time or so many requests, whichever is first
  *   -k     file of bearer tokens, one a line: each request takes the next
  *          one, from OFFSET on, and begins anew after the last
+ *   -a     value of Authorization as it is, instead of tokens
+ *   -b     POST: file of bodies, one a line, taken in turn
  *   -n     a new connection for each request, from addresses in turn, so that
  *          ports do not run out
  *   -i     idle: one request on each connection, then "idle" on standard
@@ -42,8 +45,9 @@ struct conn {
 	bool busy, connecting;
 	size_t head_len;
 	uint64_t left; /* of the body */
-	bool in_body;
-	bool closes; /* says the answer: no further request on it */
+	bool in_body, chunked;
+	char tail[5]; /* of a chunked body */
+	bool closes;  /* says the answer: no further request on it */
 	char head[HEAD_MAX];
 };
 
@@ -52,12 +56,15 @@ static struct {
 	double seconds;
 	uint64_t requests;
 	bool fresh, idle;
-	const char *target;
+	const char *target, *authorization;
 } options = { .connections = 1, .seconds = 1e9, .requests = UINT64_MAX };
 
-static char **tokens;
-static size_t n_tokens, next_token;
-static char prefix[1024], suffix[] = "\r\nAccept: application/json\r\n\r\n";
+struct lines {
+	char **line;
+	size_t n, next;
+};
+static struct lines tokens, bodies;
+static char prefix[4096], suffix[] = "\r\nAccept: application/json\r\n\r\n";
 static int epoll_fd;
 static uint64_t started, stop_at, begun, answered, errors, bytes;
 static uint32_t histogram[BUCKETS];
@@ -114,10 +121,10 @@ quantile(double q)
 	return 0;
 }
 
-/* ---- tokens */
+/* ---- tokens and bodies */
 
 static void
-read_tokens(const char *path)
+read_lines(struct lines *to, const char *path)
 {
 	FILE *f = fopen(path, "re");
 	char *line = NULL;
@@ -128,15 +135,21 @@ read_tokens(const char *path)
 		die(path);
 	while ((n = getline(&line, &size, f)) > 0) {
 		line[strcspn(line, "\n")] = '\0';
-		tokens = realloc(tokens, (n_tokens + 1) * sizeof(*tokens));
-		if (tokens == NULL)
-			die("tokens");
-		tokens[n_tokens++] = strdup(line);
+		to->line = realloc(to->line, (to->n + 1) * sizeof(*to->line));
+		if (to->line == NULL)
+			die("lines");
+		to->line[to->n++] = strdup(line);
 	}
 	free(line);
 	fclose(f);
-	if (n_tokens == 0)
-		die("no tokens");
+	if (to->n == 0)
+		die("no lines");
+}
+
+static const char *
+next_line(struct lines *of)
+{
+	return of->n > 0 ? of->line[of->next++ % of->n] : "";
 }
 
 /* ---- connections */
@@ -210,17 +223,24 @@ open_conn(struct conn *c)
 static void
 write_request(struct conn *c)
 {
-	const char *token = "";
-	struct iovec v[3];
-	size_t size;
+	const char *token = next_line(&tokens), *body = next_line(&bodies);
+	char length[96] = "";
+	struct iovec v[5];
+	size_t size = 0;
 
-	if (n_tokens > 0)
-		token = tokens[next_token++ % n_tokens];
+	if (bodies.n > 0)
+		snprintf(length, sizeof(length),
+		    "\r\nContent-Type: application/json"
+		    "\r\nContent-Length: %zu",
+		    strlen(body));
 	v[0] = (struct iovec) { prefix, strlen(prefix) };
 	v[1] = (struct iovec) { (void *)(uintptr_t)token, strlen(token) };
-	v[2] = (struct iovec) { suffix, sizeof(suffix) - 1 };
-	size = v[0].iov_len + v[1].iov_len + v[2].iov_len;
-	if (writev(c->fd, v, 3) != (ssize_t)size)
+	v[2] = (struct iovec) { length, strlen(length) };
+	v[3] = (struct iovec) { suffix, sizeof(suffix) - 1 };
+	v[4] = (struct iovec) { (void *)(uintptr_t)body, strlen(body) };
+	for (int i = 0; i < 5; i++)
+		size += v[i].iov_len;
+	if (writev(c->fd, v, 5) != (ssize_t)size)
 		give_up(c);
 }
 
@@ -260,7 +280,28 @@ finish(struct conn *c)
 
 /* ---- answers */
 
-/* A head of 200 with a Content-Length, as all of these proxies send it. */
+/* Whether the chunked body is at its end: no JSON ends like the last chunk. */
+static bool
+chunks_end(struct conn *c, const char *data, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		memmove(c->tail, c->tail + 1, sizeof(c->tail) - 1);
+		c->tail[sizeof(c->tail) - 1] = data[i];
+	}
+	return memcmp(c->tail, "0\r\n\r\n", sizeof(c->tail)) == 0;
+}
+
+/* The last five bytes are all that counts. */
+static bool
+chunks(struct conn *c, const char *data, size_t len)
+{
+	size_t from = len > sizeof(c->tail) ? len - sizeof(c->tail) : 0;
+
+	c->left = !chunks_end(c, data + from, len - from);
+	return true;
+}
+
+/* A head of 200; its body has a length or comes in chunks. */
 static bool
 read_head(struct conn *c, const char *end)
 {
@@ -268,12 +309,17 @@ read_head(struct conn *c, const char *end)
 
 	c->head[c->head_len] = '\0';
 	length = strcasestr(c->head, "\r\ncontent-length:");
-	if (strncmp(c->head, "HTTP/1.1 200", 12) != 0 || length == NULL)
+	if (strncmp(c->head, "HTTP/1.1 200", 12) != 0)
 		return false;
-	c->left = strtoull(length + 17, NULL, 10);
 	c->in_body = true;
 	c->closes = strcasestr(c->head, "\r\nconnection: close") != NULL;
 	end += 4;
+	c->chunked = length == NULL;
+	memset(c->tail, 0, sizeof(c->tail));
+	if (c->chunked)
+		return strcasestr(c->head, "\r\ntransfer-encoding: chunked") &&
+		    chunks(c, end, (size_t)(c->head + c->head_len - end));
+	c->left = strtoull(length + 17, NULL, 10);
 	c->left -= (uint64_t)(c->head + c->head_len - end);
 	return true;
 }
@@ -293,6 +339,8 @@ read_some(struct conn *c, bool *again)
 	if (n == 0 || !c->busy)
 		return false;
 	bytes += (uint64_t)n;
+	if (c->in_body && c->chunked)
+		return chunks(c, waste, (size_t)n);
 	if (c->in_body) {
 		if ((uint64_t)n > c->left)
 			return false;
@@ -397,7 +445,7 @@ read_options(int argc, char *argv[])
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "p:t:c:s:r:k:o:ni")) != -1)
+	while ((option = getopt(argc, argv, "p:t:c:s:r:k:o:a:b:ni")) != -1)
 		switch (option) {
 		case 'p': options.port = (int)strtol(optarg, NULL, 10); break;
 		case 't': options.target = optarg; break;
@@ -406,8 +454,10 @@ read_options(int argc, char *argv[])
 			break;
 		case 's': options.seconds = strtod(optarg, NULL); break;
 		case 'r': options.requests = strtoull(optarg, NULL, 10); break;
-		case 'k': read_tokens(optarg); break;
-		case 'o': next_token = strtoull(optarg, NULL, 10); break;
+		case 'k': read_lines(&tokens, optarg); break;
+		case 'o': tokens.next = strtoull(optarg, NULL, 10); break;
+		case 'a': options.authorization = optarg; break;
+		case 'b': read_lines(&bodies, optarg); break;
 		case 'n': options.fresh = true; break;
 		case 'i': options.idle = true; break;
 		default: exit(2);
@@ -417,9 +467,10 @@ read_options(int argc, char *argv[])
 		exit(2);
 	}
 	snprintf(prefix, sizeof(prefix),
-	    "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
-	    "User-Agent: load\r\nAuthorization: Bearer ",
-	    options.target, options.port);
+	    "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
+	    "User-Agent: load\r\nAuthorization: %s",
+	    bodies.n > 0 ? "POST" : "GET", options.target, options.port,
+	    options.authorization ? options.authorization : "Bearer ");
 }
 
 int
