@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <kombi/str.h>
+
 #include "stack.h"
 
 const struct kb_option stack_options[] = {
@@ -97,6 +99,22 @@ stop(struct kb_app *app)
 	free(s);
 }
 
+/* The tenant that the request says it is about. */
+static uint64_t
+lane(const struct kb_request *req)
+{
+	const char *name = req->user.tenant, *end;
+
+	if (kb_str_starts(req->path, "/tenant/")) {
+		name = req->path + 8;
+		end = strchrnul(name, '/');
+		return kb_hash(name, (size_t)(end - name));
+	}
+	if (name == NULL || name[0] == '\0')
+		name = req->user.org;
+	return name && name[0] ? kb_hash(name, strlen(name)) : 0;
+}
+
 static const struct kb_background background[] = {
 	{ "look-after", jobs_look_after },
 	{ "jobs", jobs_work },
@@ -120,5 +138,6 @@ const struct kb_service stack_service = {
 	.tenant_done = tenant_resolved_done,
 	.session = session_resolve,
 	.refusal = api_refusal,
+	.lane = lane,
 	.background = background,
 };

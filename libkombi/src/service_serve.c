@@ -133,6 +133,8 @@ job_start(struct job *job)
 {
 	job->task.work = job_work;
 	job->task.done = job_done;
+	if (job->sv->rt->app.service->lane != NULL)
+		job->task.lane = job->sv->rt->app.service->lane(job->req);
 	job->req->cx.deadline_ms = kb_mono_ms() + KB_REQUEST_MS;
 	kb_access_queue(job->sv->access, kb_pool_waiting(job->sv->pool));
 	if (kb_pool_submit(pool_for(job), &job->task)) {
@@ -424,6 +426,8 @@ serving_open(struct serving *sv, int fd)
 	watch_signal(sv, SIGCHLD, on_child_signal);
 	sv->pool = kb_pool_new(sv->base, (unsigned)sv->rt->common.workers,
 	    (unsigned)sv->rt->common.queue);
+	if (sv->rt->app.service->lane != NULL)
+		kb_pool_slow_lanes(sv->pool);
 	sv->frame = kb_pool_new(sv->base, 1, 64);
 	kb_background_start(sv->rt);
 	sv->server = kb_server_new(&conf);

@@ -81,6 +81,13 @@ struct kb_service {
 	 */
 	bool (*refusal)(
 	    struct kb_request *req, enum kb_err err, struct kb_reply *reply);
+	/*
+	 * Whose request it is, as a hash (0: nobody's): requests of different
+	 * owners take turns at the workers, and one owner's many do not hold
+	 * up another's (kombi/pool.h). On the loop, before authorisation: a
+	 * client's word, good for nothing else. NULL: all are one.
+	 */
+	uint64_t (*lane)(const struct kb_request *req);
 	const struct kb_check *checks;          /* name NULL ends */
 	const struct kb_background *background; /* name NULL ends */
 	void (*reload)(struct kb_app *app);     /* SIGHUP, or NULL */
