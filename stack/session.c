@@ -1,99 +1,99 @@
 /*
- * Session tokens: PocketBase auth tokens of a tenant's users collection
- * (HS256; key = the member's token_key, then the tenant's token secret), so
- * that a changed token_key ends all sessions of one member and a changed
- * secret those of all members.
+ * Session tokens on the platform's own routes: auth tokens of a member, which
+ * is a record of the tenant's users collection (records/auth_token.c).
  */
 #include <string.h>
 
 #include <kombi/id.h>
-#include <kombi/jwt.h>
 #include <kombi/str.h>
 #include <kombi/time.h>
 
+#include "records/auth.h"
 #include "session.h"
 #include "stack.h"
 
 #define TENANT_PREFIX "/tenant/{slug}"
-#define COLLECTION_ID "_pb_users_auth_" /* PocketBase's users collection */
 
-static const char *
-session_key(struct kb_arena *a, const struct tenant *t, const struct member *m)
+enum kb_err
+session_issue(struct kb_cx *cx, struct tenant_handle *h, const struct tenant *t,
+    const struct member *m, struct session_token *out)
 {
-	return kb_sprintf(a, "%s%s", m->token_key, t->token_secret);
+	struct token_spec spec = {
+		.kind = TOKEN_AUTH,
+		.life_s = out->life_s,
+		.refreshable = true,
+	};
+	struct schema *schema;
+	struct auth_row row;
+	enum kb_err err = schema_acquire(cx, tenant_schemas(h), &schema);
+
+	if (err)
+		return err;
+	err = auth_row_get(cx, schema_find(schema, USERS_ID), m->id, &row);
+	if (!err) {
+		out->expires_s = kb_wall_s() + out->life_s;
+		out->token = auth_token_issue(cx->arena, t, &row, &spec);
+	}
+	schema_release(tenant_schemas(h), schema);
+	return err;
 }
 
-char *
-session_issue(struct kb_arena *a, const struct tenant *t,
-    const struct member *m, int64_t life_s, int64_t *expires_s)
+/* The open tenant's token of a member with a role. */
+static enum kb_err
+judge(struct kb_request *req, struct tenant_cx *tc, struct kb_slice token)
 {
-	const char *key = session_key(a, t, m);
-	struct kb_buf claims;
-	struct kb_jsonw w;
-	char *token;
+	struct schema_slot *slot = tenant_schemas(tc->handle);
+	struct api api = { .req = req, .tenant = tc };
+	struct auth_token t;
+	struct schema *schema;
+	enum kb_err err = schema_acquire(&req->cx, slot, &schema);
 
-	*expires_s = kb_wall_s() + life_s;
-	kb_buf_init(&claims, 4096);
-	kb_w_init(&w, &claims);
-	kb_w_object(&w, NULL);
-	kb_w_str(&w, "id", m->id);
-	kb_w_str(&w, "type", "auth");
-	kb_w_str(&w, "collectionId", COLLECTION_ID);
-	kb_w_bool(&w, "refreshable", true);
-	kb_w_int(&w, "exp", *expires_s);
-	kb_w_object_end(&w);
-	token = kb_jwt_sign_hs256(
-	    a, kb_buf_str(&claims), NULL, key, strlen(key));
-	kb_buf_free(&claims);
-	return token;
+	if (err)
+		return err;
+	api.schema = schema;
+	err = auth_token_judge(&api, token, TOKEN_AUTH, &t);
+	if (!err && strcmp(t.row.record->c->id, USERS_ID) != 0)
+		err = KB_AUTH_INVALID;
+	if (!err)
+		auth_member(&t.row, &tc->user);
+	schema_release(slot, schema);
+	if (err)
+		return err;
+	req->role = kb_tenant_role_of(tc->user.role);
+	return req->role == KB_ROLE_NONE ? KB_AUTH_INVALID : KB_OK;
 }
 
 static bool
-is_auth_token(const struct kb_json *claims, const char **id)
+is_members_token(struct kb_request *req, struct kb_slice token)
 {
-	const char *type = kb_json_str(claims, "type");
-	const char *collection = kb_json_str(claims, "collectionId");
+	const char *collection, *id;
 
-	*id = kb_json_str(claims, "id");
-	return kb_str_eq(type, "auth") &&
-	    kb_str_eq(collection, COLLECTION_ID) && *id != NULL &&
-	    kb_is_id(*id);
-}
-
-/* After entering: the member's own key must have signed the token. */
-static enum kb_err
-check_signature(
-    struct kb_request *req, const struct tenant_cx *tc, struct kb_slice token)
-{
-	static const struct kb_jwt_rules rules = { .leeway_s = 0 };
-	const char *key = session_key(req->cx.arena, &tc->row, &tc->user);
-	struct kb_jwt jwt;
-
-	return kb_jwt_verify_hs256(req->cx.arena, token,
-	    (struct kb_slice) { key, strlen(key) }, &rules, &jwt);
+	return auth_token_peek(
+		   req->cx.arena, token, TOKEN_AUTH, &collection, &id) &&
+	    strcmp(collection, USERS_ID) == 0 && kb_is_id(id);
 }
 
 enum kb_err
 session_resolve(struct kb_request *req, struct kb_slice token)
 {
 	struct tenant_cx *tc = kb_new(req->cx.arena, struct tenant_cx);
-	const struct kb_json *claims;
-	const char *slug, *id;
+	const char *slug;
 	enum kb_err err;
 
 	if (!kb_str_starts(req->route->pattern, TENANT_PREFIX))
 		return KB_UNAUTHENTICATED;
-	if (kb_jwt_peek(req->cx.arena, token.ptr, token.len, &claims) ||
-	    !is_auth_token(claims, &id))
+	if (!is_members_token(req, token))
 		return KB_AUTH_INVALID;
 	/* An unknown tenant is told as a bad token: nothing to learn here. */
 	slug = kb_param(req, "slug");
 	if (!kb_is_slug(slug) || tenant_by_slug(&req->cx, slug, &tc->row))
 		return KB_AUTH_INVALID;
-	err = session_enter(req, tc, id);
-	if (err == KB_TENANT_FORBIDDEN && tc->handle == NULL)
+	err = session_open(req, tc);
+	if (err == KB_TENANT_FORBIDDEN)
 		return err; /* suspended */
-	if (err || check_signature(req, tc, token)) {
+	if (!err)
+		err = judge(req, tc, token);
+	if (err) {
 		req->role = KB_ROLE_NONE;
 		return err == KB_UNAVAILABLE ? err : KB_AUTH_INVALID;
 	}
@@ -102,21 +102,6 @@ session_resolve(struct kb_request *req, struct kb_slice token)
 	req->user.name = tc->user.name;
 	req->user.tenant = tc->row.slug;
 	return KB_OK;
-}
-
-enum kb_err
-session_judge(
-    struct kb_request *req, struct tenant_cx *tc, struct kb_slice token)
-{
-	const struct kb_json *claims;
-	const char *id;
-	enum kb_err err;
-
-	if (kb_jwt_peek(req->cx.arena, token.ptr, token.len, &claims) ||
-	    !is_auth_token(claims, &id))
-		return KB_AUTH_INVALID;
-	err = session_member(req, tc, id);
-	return err ? err : check_signature(req, tc, token);
 }
 
 /* The page where a launch ends. What it shows comes from the API that the

@@ -8,13 +8,7 @@
 struct kb_request;
 struct tenant_cx;
 
-/* tc->row is set; opens the tenant and reads the member. */
-enum kb_err session_enter(
-    struct kb_request *req, struct tenant_cx *tc, const char *user_id);
-
-/* The tenant is open: reads the member; KB_TENANT_FORBIDDEN if there is none
- * of that id or it is disabled. */
-enum kb_err session_member(
-    struct kb_request *req, struct tenant_cx *tc, const char *user_id);
+/* tc->row is set; opens the tenant if it is active. */
+enum kb_err session_open(struct kb_request *req, struct tenant_cx *tc);
 
 #endif

@@ -18,7 +18,7 @@
 struct entry {
 	struct tenant tenant;
 	struct member member;
-	const char *token;
+	struct session_token session;
 	char expires[KB_RFC3339_SIZE];
 	const char *redirect;
 };
@@ -28,7 +28,7 @@ entry_json(struct kb_jsonw *w, const void *obj)
 {
 	const struct entry *e = obj;
 
-	kb_w_str(w, "token", e->token);
+	kb_w_str(w, "token", e->session.token);
 	kb_w_str(w, "tenantId", e->tenant.id);
 	kb_w_str(w, "tenantSlug", e->tenant.slug);
 	kb_w_str(w, "userId", e->member.id);
@@ -120,9 +120,12 @@ enter_tenant(struct kb_request *req, struct entry *e, int64_t *used)
 		return err;
 	cx.db = tenant_db(h);
 	err = member_enter(&cx, &e->member, e->tenant.max_users, used);
-	tenancy_release(tenancy, h);
 	if (!err && e->member.disabled)
 		err = KB_TENANT_FORBIDDEN;
+	if (!err)
+		err = session_issue(
+		    &cx, h, &e->tenant, &e->member, &e->session);
+	tenancy_release(tenancy, h);
 	return err;
 }
 
@@ -145,13 +148,9 @@ record_entry(struct kb_request *req, const struct entry *e)
 }
 
 static void
-issue_token(struct kb_request *req, struct entry *e)
+tell_session(struct kb_request *req, struct entry *e)
 {
-	int64_t expires;
-
-	e->token = session_issue(req->cx.arena, &e->tenant, &e->member,
-	    stack_config(kb_app(req))->session_s, &expires);
-	kb_rfc3339(expires * 1000, e->expires);
+	kb_rfc3339(e->session.expires_s * 1000, e->expires);
 	e->redirect = kb_sprintf(
 	    req->cx.arena, "/tenant/%s/dashboard", e->tenant.slug);
 }
@@ -167,11 +166,14 @@ tenant_refused(struct kb_request *req, enum kb_err err)
 struct kb_reply
 sso_exchange(struct kb_request *req)
 {
-	struct entry e = { .member = {
-			       .sub = req->user.sub,
-			       .email = req->user.email,
-			       .name = req->user.name,
-			   } };
+	struct entry e = {
+		.member = {
+		    .sub = req->user.sub,
+		    .email = req->user.email,
+		    .name = req->user.name,
+		},
+		.session.life_s = stack_config(kb_app(req))->session_s,
+	};
 	int64_t used = 0;
 	enum kb_err err;
 
@@ -191,6 +193,6 @@ sso_exchange(struct kb_request *req)
 		err = record_entry(req, &e);
 	if (err)
 		return kb_fail(req, err, NULL);
-	issue_token(req, &e);
+	tell_session(req, &e);
 	return kb_bare(req, 200, entry_json, &e);
 }

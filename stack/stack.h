@@ -91,10 +91,9 @@ api_refusal(struct kb_request *req, enum kb_err err, struct kb_reply *reply);
 enum kb_err tenant_resolve(struct kb_request *req);
 void tenant_resolved_done(struct kb_request *req);
 /*
- * For routes that guests may use as well: opens the tenant of that slug and
- * says in tc->user who the caller is there, by gateway proof or session token.
- * KB_UNAUTHENTICATED: a guest, for whom the tenant is open all the same; ended
- * by tenant_resolved_done.
+ * For routes that guests may use as well: opens the tenant of that slug; ended
+ * by tenant_resolved_done. Whom the gateway vouches for is in tc->user, whose
+ * id is NULL otherwise.
  */
 enum kb_err tenant_visit(
     struct kb_request *req, struct tenant_cx *tc, const char *slug) KB_MUSTUSE;
@@ -142,12 +141,15 @@ enum kb_err members_list(struct kb_cx *tenant, struct kb_page *page,
 enum kb_err
 members_exist(struct kb_cx *tenant, const char *const *ids) KB_MUSTUSE;
 
-/* A PocketBase auth token: HS256, key = token_key + token_secret. */
-char *session_issue(struct kb_arena *a, const struct tenant *t,
-    const struct member *m, int64_t life_s, int64_t *expires_s);
-/* Whether the token is one of the open tenant's: tc->user is its member. */
-enum kb_err session_judge(struct kb_request *req, struct tenant_cx *tc,
-    struct kb_slice token) KB_MUSTUSE;
+/* A PocketBase auth token of a member (records/auth.h), in the open tenant. */
+struct session_token {
+	int64_t life_s; /* asked for */
+	int64_t expires_s;
+	const char *token;
+};
+enum kb_err
+session_issue(struct kb_cx *cx, struct tenant_handle *h, const struct tenant *t,
+    const struct member *m, struct session_token *out) KB_MUSTUSE;
 /* kb_service.session: a request to /tenant/{slug}/… with such a token. */
 enum kb_err session_resolve(struct kb_request *req, struct kb_slice token);
 

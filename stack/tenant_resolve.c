@@ -55,10 +55,10 @@ open_tenant(struct kb_request *req, struct tenant_cx *tc)
 	return KB_OK;
 }
 
-/* Reads who the caller is in the open tenant. */
-enum kb_err
-session_member(
-    struct kb_request *req, struct tenant_cx *tc, const char *user_id)
+/* Reads who the caller is in the open tenant. A record of users without a
+ * role is no member of the platform. */
+static enum kb_err
+read_member(struct kb_request *req, struct tenant_cx *tc, const char *user_id)
 {
 	enum kb_err err = member_by_id(&req->cx, user_id, &tc->user);
 
@@ -67,7 +67,7 @@ session_member(
 	if (tc->user.disabled)
 		return KB_TENANT_FORBIDDEN;
 	req->role = kb_tenant_role_of(tc->user.role);
-	return KB_OK;
+	return req->role == KB_ROLE_NONE ? KB_TENANT_FORBIDDEN : KB_OK;
 }
 
 static enum kb_err
@@ -75,7 +75,7 @@ enter(struct kb_request *req, struct tenant_cx *tc, const char *user_id)
 {
 	enum kb_err err = open_tenant(req, tc);
 
-	return err ? err : session_member(req, tc, user_id);
+	return err ? err : read_member(req, tc, user_id);
 }
 
 enum kb_err
@@ -104,41 +104,27 @@ tenant_resolve(struct kb_request *req)
 	return enter(req, tc, m.user_id);
 }
 
-/* A session token names the member; its key proves the tenant. */
 enum kb_err
-session_enter(struct kb_request *req, struct tenant_cx *tc, const char *user_id)
+session_open(struct kb_request *req, struct tenant_cx *tc)
 {
 	enum kb_err err = check_status(&tc->row);
 
-	if (err)
-		return err;
-	return enter(req, tc, user_id);
+	return err ? err : open_tenant(req, tc);
 }
 
-/* The gateway's word first, then the tenant's own token. */
+/* The gateway's word; tokens are judged by who knows the collections. */
 static enum kb_err
 recognise(struct kb_request *req, struct tenant_cx *tc)
 {
-	const char *value = kb_header(req, "Authorization");
-	struct kb_slice token = kb_slice_of(value ? value : "");
 	struct mapping m;
 	enum kb_err err;
 
-	if (req->user.sub != NULL) {
-		err = mapping_get(&tc->platform, req->user.sub, tc->row.id, &m);
-		if (err)
-			return err == KB_NOT_FOUND ? KB_TENANT_FORBIDDEN : err;
-		return session_member(req, tc, m.user_id);
-	}
-	if (token.len > 7 &&
-	    kb_slice_eqi((struct kb_slice) { token.ptr, 7 }, "Bearer "))
-		token = (struct kb_slice) { token.ptr + 7, token.len - 7 };
-	if (token.len == 0)
-		return KB_UNAUTHENTICATED;
-	err = session_judge(req, tc, token);
-	return err == KB_AUTH_INVALID || err == KB_TENANT_FORBIDDEN
-	    ? KB_UNAUTHENTICATED
-	    : err;
+	if (req->user.sub == NULL)
+		return KB_OK;
+	err = mapping_get(&tc->platform, req->user.sub, tc->row.id, &m);
+	if (err)
+		return err == KB_NOT_FOUND ? KB_TENANT_FORBIDDEN : err;
+	return read_member(req, tc, m.user_id);
 }
 
 enum kb_err
@@ -151,9 +137,7 @@ tenant_visit(struct kb_request *req, struct tenant_cx *tc, const char *slug)
 	err = tenant_by_slug(&req->cx, slug, &tc->row);
 	if (err)
 		return err == KB_NOT_FOUND ? KB_TENANT_NOT_FOUND : err;
-	err = check_status(&tc->row);
-	if (!err)
-		err = open_tenant(req, tc);
+	err = session_open(req, tc);
 	if (!err)
 		err = recognise(req, tc);
 	if (err) {

@@ -8,7 +8,7 @@
 #include <kombi/str.h>
 #include <kombi/time.h>
 
-#include "records.h"
+#include "auth.h"
 
 #define ERRORS_MAX 64
 
@@ -256,30 +256,53 @@ refuse(struct kb_request *req, enum kb_err err)
 	}
 }
 
+/* NULL when the caller may go on, else why not. */
+static const char *
+not_allowed(const struct api *api, enum api_access access, int *status)
+{
+	if (access >= API_MEMBERS && api->auth == NULL) {
+		*status = 401;
+		return "The request requires valid record authorization token.";
+	}
+	if (access == API_SUPERUSERS && !api->superuser) {
+		*status = 403;
+		return "The authorized record is not allowed to perform this"
+		       " action.";
+	}
+	return NULL;
+}
+
 static struct kb_reply
 run(struct api *api, enum api_access access, api_handler *fn)
+{
+	struct kb_request *req = api->req;
+	enum kb_err err = auth_recognise(api);
+	const char *why;
+	int status;
+
+	if (err)
+		return refuse(req, err);
+	why = not_allowed(api, access, &status);
+	if (why != NULL)
+		return api_fail(req, status, why);
+	if (has_collection(req) && api_collection(api) == NULL)
+		return api_fail(req, 404, "Missing collection context.");
+	return fn(api);
+}
+
+static struct kb_reply
+run_with_schema(struct api *api, enum api_access access, api_handler *fn)
 {
 	struct kb_request *req = api->req;
 	struct schema_slot *slot = tenant_schemas(api->tenant->handle);
 	struct schema *schema = NULL;
 	struct kb_reply reply;
-	enum kb_err err;
+	enum kb_err err = schema_acquire(&req->cx, slot, &schema);
 
-	if (access >= API_MEMBERS && api->auth == NULL)
-		return api_fail(req, 401,
-		    "The request requires valid record authorization token.");
-	if (access == API_SUPERUSERS && !api->superuser)
-		return api_fail(req, 403,
-		    "The authorized record is not allowed to perform this"
-		    " action.");
-	err = schema_acquire(&req->cx, slot, &schema);
 	if (err)
 		return api_fail_db(req, err, NULL);
 	api->schema = schema;
-	if (has_collection(req) && api_collection(api) == NULL)
-		reply = api_fail(req, 404, "Missing collection context.");
-	else
-		reply = fn(api);
+	reply = run(api, access, fn);
 	schema_release(slot, schema);
 	return reply;
 }
@@ -296,14 +319,10 @@ api_run(struct kb_request *req, enum api_access access, api_handler *fn)
 	if (slug == NULL && !split_address(req, &slug))
 		return api_fail(req, 404, "Missing collection context.");
 	err = tenant_visit(req, tc, slug);
-	if (err != KB_OK && err != KB_UNAUTHENTICATED) {
+	if (err)
 		reply = refuse(req, err);
-	} else {
-		if (err == KB_OK)
-			api.auth = &tc->user;
-		api.superuser = req->role == KB_ROLE_ADMIN;
-		reply = run(&api, access, fn);
-	}
+	else
+		reply = run_with_schema(&api, access, fn);
 	tenant_resolved_done(req);
 	return reply;
 }

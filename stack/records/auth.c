@@ -1,7 +1,7 @@
 /* What the SDK asks of an auth collection: how to sign in, and a new token. */
 #include <kombi/str.h>
 
-#include "records.h"
+#include "auth.h"
 
 /* People sign in at the identity provider and come with a token. */
 static struct kb_reply
@@ -42,25 +42,27 @@ refresh(struct api *api)
 	struct kb_request *req = api->req;
 	const struct collection *c = api_collection(api);
 	struct session s = { .api = api };
-	struct record *r;
-	struct query q;
-	int64_t expires;
+	struct token_spec spec = {
+		.kind = TOKEN_AUTH,
+		.refreshable = true,
+		.life_s = stack_config(kb_app(req))->session_s,
+	};
+	struct auth_row row;
 	enum kb_err err;
 
-	if (!c->auth)
+	if (api->auth->c != c)
 		return api_fail(req, 403,
 		    "The authorized record is not allowed to perform this"
 		    " action.");
-	query_init(&q, api, c);
-	err = record_get(&req->cx, &q, api->auth->id, &r);
+	err = auth_row_get(&req->cx, c, api->auth->id, &row);
 	if (!err)
-		err = records_expand(
-		    api, &req->cx, &r, 1, kb_query_param(req, "expand"));
+		err = records_expand(api, &req->cx, &row.record, 1,
+		    kb_query_param(req, "expand"));
 	if (err)
 		return api_fail_db(req, err, "Failed to authenticate.");
-	s.record = r;
-	s.token = session_issue(req->cx.arena, &api->tenant->row, api->auth,
-	    stack_config(kb_app(req))->session_s, &expires);
+	s.record = row.record;
+	s.token = auth_token_issue(
+	    req->cx.arena, &api->tenant->row, &row, &spec);
 	return kb_bare(req, 200, session_json, &s);
 }
 

@@ -306,15 +306,15 @@ walk_fields(struct walk *w, struct value *out)
 static bool
 from_auth(struct walk *w, struct value *out)
 {
-	const struct member *m = w->q->api->auth;
+	const struct principal *m = w->q->api->auth;
 	const char *name = w->at < w->n ? w->seg[w->at] : "";
 	const struct {
 		const char *name, *value;
 	} known[] = {
 		{ "id", m ? m->id : NULL },
-		{ "collectionId", m ? USERS_ID : NULL },
-		{ "collectionName", m ? "users" : NULL },
-		{ "role", m ? m->role : NULL },
+		{ "collectionId", m ? m->c->id : NULL },
+		{ "collectionName", m ? m->c->name : NULL },
+		{ "email", m ? m->email : NULL },
 	};
 
 	out->val = KB_NULL;
@@ -327,8 +327,7 @@ from_auth(struct walk *w, struct value *out)
 			return true;
 		}
 	w->key = "@request";
-	return step_to(w, schema_find(w->q->api->schema, USERS_ID),
-		   "@request.auth", ".\"id\" = ",
+	return step_to(w, m->c, "@request.auth", ".\"id\" = ",
 		   join_param(w, "@request.auth", KB_TEXT(m->id))) &&
 	    walk_fields(w, out);
 }

@@ -196,7 +196,8 @@ may_see(const struct api *api, const struct record *r, const struct field *f)
 		return true;
 	(void)named(r, "emailVisibility", &shown);
 	return shown.flag ||
-	    (api->auth != NULL && strcmp(api->auth->id, record_id_of(r)) == 0);
+	    (api->auth != NULL && api->auth->c == r->c &&
+		strcmp(api->auth->id, record_id_of(r)) == 0);
 }
 
 static void

@@ -169,13 +169,23 @@ struct upload;   /* files.h */
 struct change;   /* changes.h */
 struct settings; /* settings.h */
 
-/* Who asks: a member by session token, or a guest. */
+/* Who asks, where it is somebody: a record of an auth collection. */
+struct principal {
+	const struct collection *c;
+	const char *id, *email; /* email "": none */
+	bool verified;
+	const struct record *record; /* all of it, hidden fields too */
+	bool refreshable;            /* came by a token that may be renewed */
+};
+
 struct api {
 	struct kb_request *req;
 	struct tenant_cx *tenant;
 	const struct schema *schema;
-	const struct member *auth;  /* NULL: a guest */
-	bool superuser;             /* an admin of the tenant */
+	const struct principal *auth; /* NULL: a guest */
+	/* Of _superusers, or a member of the platform with role admin (any
+	 * member's row is in tenant->user, whose id is NULL otherwise). */
+	bool superuser;
 	const struct kb_json *body; /* an object, after api_body */
 	struct upload *uploads;     /* files of the body */
 	struct change *changes;     /* made by the request's transaction */
@@ -183,6 +193,7 @@ struct api {
 
 typedef struct kb_reply api_handler(struct api *api);
 
+/* MEMBERS: any auth record. */
 enum api_access { API_GUESTS, API_MEMBERS, API_SUPERUSERS };
 
 /*

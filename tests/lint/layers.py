@@ -8,7 +8,8 @@ from tree import SERVICES, code_only, files, read, report
 HOMES = {
     r"sqlite3\.h": r"libkombi/src/db_sqlite\w*\.[ch]$",
     r"libpq-fe\.h|libpq/": r"libkombi/src/db_pgsql\w*\.[ch]$",
-    r"curl/": r"libkombi/src/fetch\w*\.[ch]$",
+    r"curl/": r"libkombi/src/(fetch\w*|mail)\.[ch]$",
+    r"crypt\.h": r"libkombi/src/password\.c$",
     r"mbedtls/": r"libkombi/src/(crypto|tls)\w*\.[ch]$",
     r"nettle/|gmp\.h": r"libkombi/src/crypto\w*\.[ch]$",
     r"(cjson/)?cJSON\.h": r"libkombi/src/json\w*\.[ch]$",

@@ -1,0 +1,111 @@
+/*
+ * Records that people sign in with: passwords, tokens, one-time passwords,
+ * second factors, sign-in at other providers. What the auth_*.c files share,
+ * and what others ask of them.
+ */
+#ifndef STACK_AUTH_H
+#define STACK_AUTH_H
+
+#include <string.h>
+
+#include "records.h"
+
+#define SUPERUSERS_ID "pbc_3142635823" /* collection _superusers */
+#define TOKEN_KEY_SIZE 50
+
+/* A record with what is never shown of it. */
+struct auth_row {
+	struct record *record;
+	const char *token_key;
+	const char *password; /* hash, "" for none */
+	bool disabled;        /* a member whom an admin has shut out */
+};
+
+/* Values of a record by the field's name: "" and false where there is no
+ * such field. */
+const char *auth_text(const struct record *r, const char *name);
+bool auth_flag(const struct record *r, const char *name);
+/* False when the collection has no such field. */
+bool auth_set(struct record *r, const char *name, union cell v);
+static inline const char *
+auth_email(const struct auth_row *row)
+{
+	return auth_text(row->record, "email");
+}
+static inline bool
+auth_is_superuser(const struct collection *c)
+{
+	return strcmp(c->id, SUPERUSERS_ID) == 0;
+}
+
+/* auth_store.c */
+enum kb_err auth_row_get(struct kb_cx *cx, const struct collection *c,
+    const char *id, struct auth_row *row) KB_MUSTUSE;
+/* The one whose `field` has this value: without regard to case when the
+ * field's unique index says so. KB_NOT_FOUND also when it has none. */
+enum kb_err auth_row_by(struct kb_cx *cx, const struct collection *c,
+    const char *field, const char *value, struct auth_row *row) KB_MUSTUSE;
+
+/* ---- tokens ---------------------------------------------------------------
+ */
+
+struct token_spec {
+	enum token_kind kind;
+	int64_t life_s; /* 0: the collection's */
+	bool refreshable;
+	const char *new_email; /* of TOKEN_EMAIL_CHANGE */
+};
+/* HS256, key = the record's token key, then the collection's secret of that
+ * kind: a changed key ends all tokens of the record. */
+const char *auth_token_issue(struct kb_arena *a, const struct tenant *t,
+    const struct auth_row *row, const struct token_spec *spec);
+
+struct auth_token {
+	struct auth_row row;
+	const char *email, *new_email; /* claims; "" if absent */
+	bool refreshable;
+};
+/* The claims, unverified: false when it is no token. */
+bool auth_token_peek(struct kb_arena *a, struct kb_slice token,
+    enum token_kind kind, const char **collection_id, const char **id);
+/* api->schema is set. KB_AUTH_INVALID: none of this tenant's, of another kind,
+ * expired, or of a record that is gone or disabled. */
+enum kb_err auth_token_judge(const struct api *api, struct kb_slice token,
+    enum token_kind kind, struct auth_token *out) KB_MUSTUSE;
+
+/* The token of the request's Authorization, "Bearer " taken off. */
+struct kb_slice auth_header_token(const struct kb_request *req);
+/* Who asks: api->auth and api->superuser; a bad token is a guest's. */
+enum kb_err auth_recognise(struct api *api) KB_MUSTUSE;
+/* The member that a row of `users` is. */
+void auth_member(const struct auth_row *row, struct member *m);
+
+/* ---- writes of auth records -----------------------------------------------
+ */
+
+/*
+ * What a body says of passwords. Made outside of the transaction, since
+ * hashing takes long and writers queue; then applied in it.
+ */
+struct auth_change {
+	const char *password, *confirm, *old; /* NULL: not given */
+	const char *hash;     /* of password; NULL: too long or not given */
+	const char *verified; /* the hash that `old` is of, or NULL */
+};
+/* id NULL: a record to be made. */
+enum kb_err auth_prepare(struct api *api, const struct collection *c,
+    const char *id, struct auth_change *change) KB_MUSTUSE;
+/*
+ * In the transaction, after the body was brought into r and before r is
+ * checked and stored: password, tokenKey, verified, email. `was` NULL: a new
+ * record. Problems become errors.
+ */
+enum kb_err auth_record_apply(struct api *api, struct kb_cx *cx,
+    const struct auth_change *change, const struct record *was,
+    struct record *r, struct api_errors *errors) KB_MUSTUSE;
+/* After r was stored in the same transaction: what belonged to its earlier
+ * credentials ends (other origins, one-time passwords). */
+enum kb_err auth_record_stored(struct kb_cx *cx, const struct record *was,
+    const struct record *r) KB_MUSTUSE;
+
+#endif
