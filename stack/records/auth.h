@@ -103,9 +103,27 @@ enum kb_err auth_prepare(struct api *api, const struct collection *c,
 enum kb_err auth_record_apply(struct api *api, struct kb_cx *cx,
     const struct auth_change *change, const struct record *was,
     struct record *r, struct api_errors *errors) KB_MUSTUSE;
-/* After r was stored in the same transaction: what belonged to its earlier
- * credentials ends (other origins, one-time passwords). */
-enum kb_err auth_record_stored(struct kb_cx *cx, const struct record *was,
+/* In the same transaction, after r was stored: what belonged to its earlier
+ * password ends (known origins, begun sign-ins). */
+enum kb_err auth_record_stored(const struct api *api, struct kb_cx *cx,
+    const struct record *was, const struct record *r) KB_MUSTUSE;
+/* Likewise before r is deleted; KB_INVALID with an error: the last superuser
+ * stays. */
+enum kb_err auth_record_gone(const struct api *api, struct kb_cx *cx,
+    const struct record *r, struct api_errors *errors) KB_MUSTUSE;
+/* Nobody registers where people come through the identity provider. */
+bool auth_may_register(const struct api *api, const struct collection *c);
+/* Whether the collection's manageRule lets the caller manage r: stored, or
+ * `fresh`, to be stored. Superusers may. */
+enum kb_err auth_may_manage(struct api *api, struct kb_cx *cx,
+    const struct record *r, bool fresh, bool *may) KB_MUSTUSE;
+/* Characters of [A-Za-z0-9] at random. */
+const char *auth_random(struct kb_arena *a, size_t n);
+
+/* auth_store.c: rows of a system collection (_mfas …) that belong to r. */
+enum kb_err auth_refs_delete(struct kb_cx *cx, const struct collection *of,
     const struct record *r) KB_MUSTUSE;
+enum kb_err
+auth_count(struct kb_cx *cx, const struct collection *c, int64_t *n) KB_MUSTUSE;
 
 #endif

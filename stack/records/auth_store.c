@@ -109,3 +109,40 @@ auth_row_by(struct kb_cx *cx, const struct collection *c, const char *field,
 			    value, row);
 	return KB_NOT_FOUND;
 }
+
+/* ---- what belongs to a record
+ * -------------------------------------------------------- */
+
+enum kb_err
+auth_refs_delete(
+    struct kb_cx *cx, const struct collection *of, const struct record *r)
+{
+	return kb_exec(cx,
+	    kb_sprintf(cx->arena,
+		"DELETE FROM %s WHERE \"collectionRef\" = $1"
+		" AND \"recordRef\" = $2",
+		sql_name(cx->arena, of->table)),
+	    KB_TEXT(r->c->id), KB_TEXT(record_id_of(r)));
+}
+
+struct count {
+	int64_t n;
+};
+
+enum kb_err
+auth_count(struct kb_cx *cx, const struct collection *c, int64_t *n)
+{
+	static const struct kb_col cols[] = {
+		KB_COL_INT(struct count, n),
+		KB_COLS_END,
+	};
+	struct count row = { 0 };
+	struct kb_rows rows = kb_query(cx,
+	    kb_sprintf(cx->arena, "SELECT count(*) FROM %s",
+		sql_name(cx->arena, c->table)),
+	    KB_SQL_END_);
+	enum kb_err err = kb_rows_one(&rows, cols, &row);
+
+	*n = row.n;
+	return err;
+}

@@ -4,7 +4,7 @@
 
 #include <kombi/str.h>
 
-#include "records.h"
+#include "auth.h"
 
 #define PER_PAGE 30
 #define PER_PAGE_MAX 1000
@@ -171,6 +171,7 @@ struct write {
 	struct record *r;
 	struct api_errors errors;
 	const char *now;
+	struct auth_change auth;
 };
 
 static enum modifier
@@ -202,15 +203,6 @@ same_value(const struct field *f, union cell a, union cell b)
 	return kb_str_eq(a.text ? a.text : "", b.text ? b.text : "");
 }
 
-/* What only an admin may say of a member, whatever the rules let through. */
-static bool
-is_guarded(const struct write *w, const struct field *f)
-{
-	return w->c->auth && f->system && !w->api->superuser &&
-	    strcmp(f->name, "name") != 0 &&
-	    strcmp(f->name, "emailVisibility") != 0;
-}
-
 static void
 set_value(struct write *w, const struct field *f, enum modifier m,
     const struct kb_json *j)
@@ -230,10 +222,6 @@ set_value(struct write *w, const struct field *f, enum modifier m,
 		api_error_add(judge.arena, &w->errors, f->name,
 		    "validation_pk_change",
 		    "The record primary key cannot be changed.");
-	else if (is_guarded(w, f) && !same_value(f, *at, v))
-		api_error_add(judge.arena, &w->errors, f->name,
-		    "validation_values_mismatch",
-		    "Only superusers can change this.");
 	else if (f->primary_key && v.text[0] == '\0')
 		return; /* a new id stays */
 	else
@@ -346,6 +334,9 @@ create_tx(struct kb_cx *cx, void *arg)
 	if (!err && !holds)
 		err = KB_FORBIDDEN;
 	if (!err)
+		err = auth_record_apply(
+		    w->api, cx, &w->auth, NULL, w->r, &w->errors);
+	if (!err)
 		err = check_values(cx, w);
 	return err ? err : record_insert(cx, w->r);
 }
@@ -386,30 +377,31 @@ create(struct api *api)
 	struct kb_reply reply;
 	enum kb_err err;
 
-	/* Members come through the identity provider, not by registration. */
 	if (is_locked(api, c, RULE_CREATE))
 		return api_fail(api->req, 403, superusers_only);
-	if (c->auth)
+	if (c->auth && !auth_may_register(api, c))
 		return api_fail(api->req, 403, NULL);
 	if (!api_body(api, &reply))
 		return reply;
-	err = kb_transaction(&api->req->cx, create_tx, &w);
+	err = auth_prepare(api, c, NULL, &w.auth);
+	if (!err)
+		err = kb_transaction(&api->req->cx, create_tx, &w);
 	if (err)
 		return write_failed(&w, err, "Failed to create record.");
 	return answer_record(api, w.r);
 }
 
-/* A tenant keeps an admin. */
+/* A tenant that has an admin keeps one. */
 static enum kb_err
-keep_admin(struct kb_cx *cx, struct write *w)
+keep_admin(struct kb_cx *cx, struct write *w, const struct record *was,
+    const struct record *r)
 {
-	const struct field *role = w->c->auth ? collection_field(w->c, "role")
-					      : NULL;
 	int64_t others = 0;
 	enum kb_err err;
 
-	if (role == NULL ||
-	    kb_str_eq(w->r->cells[role - w->c->fields].text, "admin"))
+	if (strcmp(w->c->id, USERS_ID) != 0 ||
+	    strcmp(auth_text(was, "role"), "admin") != 0 ||
+	    (r != NULL && strcmp(auth_text(r, "role"), "admin") == 0))
 		return KB_OK;
 	err = users_admins_but(cx, w->id, &others);
 	if (!err && others == 0) {
@@ -420,10 +412,22 @@ keep_admin(struct kb_cx *cx, struct write *w)
 	return err;
 }
 
+static struct record *
+copy_of(struct kb_arena *a, const struct record *r)
+{
+	struct record *copy = kb_new(a, struct record);
+
+	copy->c = r->c;
+	copy->cells = kb_new_array(a, r->c->n_fields, union cell);
+	memcpy(copy->cells, r->cells, r->c->n_fields * sizeof(*r->cells));
+	return copy;
+}
+
 static enum kb_err
 update_tx(struct kb_cx *cx, void *arg)
 {
 	struct write *w = arg;
+	struct record *was;
 	struct query q;
 	enum kb_err err;
 
@@ -434,12 +438,17 @@ update_tx(struct kb_cx *cx, void *arg)
 	err = record_get(cx, &q, w->id, &w->r);
 	if (err)
 		return err;
+	was = copy_of(cx->arena, w->r);
 	apply_body(w);
 	set_times(w);
-	err = check_values(cx, w);
+	err = auth_record_apply(w->api, cx, &w->auth, was, w->r, &w->errors);
 	if (!err)
-		err = keep_admin(cx, w);
-	return err ? err : record_update(cx, w->r);
+		err = check_values(cx, w);
+	if (!err)
+		err = keep_admin(cx, w, was, w->r);
+	if (!err)
+		err = record_update(cx, w->r);
+	return err ? err : auth_record_stored(w->api, cx, was, w->r);
 }
 
 static struct kb_reply
@@ -455,7 +464,9 @@ patch(struct api *api)
 		return api_fail(api->req, 403, superusers_only);
 	if (!api_body(api, &reply))
 		return reply;
-	err = kb_transaction(&api->req->cx, update_tx, &w);
+	err = auth_prepare(api, c, w.id, &w.auth);
+	if (!err)
+		err = kb_transaction(&api->req->cx, update_tx, &w);
 	if (err == KB_NOT_FOUND)
 		return api_fail(api->req, 404, NULL);
 	if (err)
@@ -474,12 +485,10 @@ delete_tx(struct kb_cx *cx, void *arg)
 	if (!query_rule(&q, w->c->rules[RULE_DELETE]))
 		return KB_NOT_FOUND;
 	err = record_get(cx, &q, w->id, &w->r);
-	if (!err && w->c->auth) {
-		const struct field *role = collection_field(w->c, "role");
-
-		w->r->cells[role - w->c->fields].text = "";
-		err = keep_admin(cx, w);
-	}
+	if (!err)
+		err = keep_admin(cx, w, w->r, NULL);
+	if (!err)
+		err = auth_record_gone(w->api, cx, w->r, &w->errors);
 	return err ? err : record_delete(cx, w->api->schema, w->c, w->id);
 }
 
