@@ -330,7 +330,7 @@ members_are_guarded_whatever_the_rules_say(void **state)
 	expect(
 	    f, 400, ask(f, f->admin, "PATCH", boss, "{\"role\":\"member\"}"));
 	expect(f, 400, ask(f, f->admin, "DELETE", boss, NULL));
-	expect(f, 403, ask(f, f->admin, "POST", API "/users/records", "{}"));
+	expect(f, 403, ask(f, f->member, "POST", API "/users/records", "{}"));
 	/* An address that is not shown cannot be asked for either. */
 	j = expect(f, 200,
 	    ask(f, f->member, "GET",
