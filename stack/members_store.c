@@ -35,7 +35,8 @@ static const struct kb_col count_cols[] = {
 static enum kb_err
 count_members(struct kb_cx *cx, int64_t *n)
 {
-	struct kb_rows rows = kb_query(cx, "SELECT count(*) FROM users");
+	struct kb_rows rows = kb_query(
+	    cx, "SELECT count(*) FROM users WHERE role <> ''");
 	struct count c = { 0 };
 	enum kb_err err = kb_rows_one(&rows, count_cols, &c);
 
@@ -110,13 +111,16 @@ member_create(struct kb_cx *cx, struct enter *e)
 	m->disabled = false;
 	return kb_exec(cx,
 	    "INSERT INTO users (" COLUMNS ", \"ssoProvider\", created, updated)"
-	    " VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $8)",
+	    " VALUES ($1, CASE WHEN EXISTS (SELECT 1 FROM users"
+	    " WHERE email = $2) THEN '' ELSE $2 END, $3, $4, $5, $6, 0, $7,"
+	    " $8, $8)",
 	    KB_TEXT(m->id), KB_TEXT(m->email ? m->email : ""),
 	    KB_TEXT(m->name ? m->name : ""), KB_TEXT(m->role), KB_TEXT(m->sub),
 	    KB_TEXT(m->token_key), KB_TEXT("zitadel"), KB_TEXT(now));
 }
 
-/* What the identity provider says about a person wins over what we kept. */
+/* What the identity provider says about a person wins over what we kept, but
+ * for an address that another one signs in by. */
 static enum kb_err
 member_refresh(struct kb_cx *cx, const struct member *said, struct member *kept)
 {
@@ -126,7 +130,9 @@ member_refresh(struct kb_cx *cx, const struct member *said, struct member *kept)
 		kept->name = said->name;
 	return kb_exec(cx,
 	    "UPDATE users SET email = $2, name = $3, updated = $4"
-	    " WHERE id = $1 AND (email <> $2 OR name <> $3)",
+	    " WHERE id = $1 AND (email <> $2 OR name <> $3) AND NOT EXISTS"
+	    " (SELECT 1 FROM users o WHERE o.email = $2 AND o.email <> ''"
+	    " AND o.id <> $1)",
 	    KB_TEXT(kept->id), KB_TEXT(kept->email), KB_TEXT(kept->name),
 	    KB_TEXT(record_now(cx->arena)));
 }
@@ -169,7 +175,8 @@ members_list(struct kb_cx *tenant, struct kb_page *page,
 	if (err)
 		return err;
 	rows = kb_query(tenant,
-	    "SELECT " COLUMNS " FROM users ORDER BY id LIMIT $1 OFFSET $2",
+	    "SELECT " COLUMNS " FROM users WHERE role <> ''"
+	    " ORDER BY id LIMIT $1 OFFSET $2",
 	    KB_INT(page->limit), KB_INT((page->page - 1) * page->limit));
 	return kb_rows_all(&rows, cols, sizeof(struct member), rows_out, n);
 }

@@ -72,6 +72,15 @@ struct kb_db {
 /* kb_rows.row after the last row: stepping on would run a statement again. */
 #define KB_ROWS_OVER (-1)
 
+/* kb_db_describe's arguments. */
+struct kb_db_described {
+	kb_db_may_read *may_read;
+	void *arg;
+	struct kb_db_column *cols;
+	size_t n;
+	const char *why;
+};
+
 struct kb_db_driver {
 	const char *scheme; /* "sqlite:" */
 	enum kb_err (*open)(const struct kb_db_conf *conf, struct kb_db **out);
@@ -100,6 +109,9 @@ struct kb_db_driver {
 	/* Several statements; inside of a transaction, must not end it. */
 	enum kb_err (*script)(struct kb_cx *cx, const char *sql);
 	enum kb_err (*backup)(struct kb_db *db, const char *path);
+	/* NULL: not offered. */
+	enum kb_err (*describe)(struct kb_db_conn *conn, struct kb_cx *cx,
+	    const char *sql, struct kb_db_described *out);
 };
 
 extern const struct kb_db_driver kb_db_sqlite;

@@ -342,4 +342,5 @@ const struct kb_db_driver kb_db_sqlite = {
 	.migrating = migrating,
 	.script = script,
 	.backup = sqlite_backup,
+	.describe = sqlite_describe,
 };

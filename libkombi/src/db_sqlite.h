@@ -93,6 +93,8 @@ bool sqlite_check(struct sqlite_conn *c);
 /* What a result code means; logs it, with the statement if there is one. */
 enum kb_err sqlite_error(
     struct sqlite_conn *c, const struct kb_log *log, int rc, const char *sql);
+enum kb_err sqlite_describe(struct kb_db_conn *conn, struct kb_cx *cx,
+    const char *sql, struct kb_db_described *out) KB_MUSTUSE;
 void sqlite_stmt_drop(struct kb_stmt *stmt, void *arg);
 
 /* db_sqlite_open.c */

@@ -313,3 +313,75 @@ sqlite_error(
 	    known ? meanings[i].message : "database: error", fields);
 	return known ? meanings[i].err : KB_INTERNAL;
 }
+
+/* ---- statements of others
+ * ------------------------------------------------------------ */
+
+/* What a SELECT does, and nothing beyond. */
+static int
+authorize_other(void *arg, int action, const char *a, const char *b,
+    const char *db, const char *trigger)
+{
+	struct kb_db_described *d = arg;
+
+	(void)db;
+	(void)trigger;
+	switch (action) {
+	case SQLITE_SELECT:
+	case SQLITE_RECURSIVE: return SQLITE_OK;
+	case SQLITE_FUNCTION:
+		return strcmp(b, "load_extension") == 0 ? SQLITE_DENY
+							: SQLITE_OK;
+	case SQLITE_READ:
+		return d->may_read(d->arg, a, b ? b : "") ? SQLITE_OK
+							  : SQLITE_DENY;
+	default: return SQLITE_DENY;
+	}
+}
+
+static const char *
+copied(struct kb_arena *a, const char *s)
+{
+	return s ? kb_strdup(a, s) : NULL;
+}
+
+static void
+describe_columns(
+    struct kb_arena *a, sqlite3_stmt *st, struct kb_db_described *out)
+{
+	int n = sqlite3_column_count(st);
+
+	out->cols = kb_new_array(a, (size_t)n + 1, struct kb_db_column);
+	for (int i = 0; i < n; i++)
+		out->cols[out->n++] = (struct kb_db_column) {
+			.name = copied(a, sqlite3_column_name(st, i)),
+			.type = copied(a, sqlite3_column_decltype(st, i)),
+			.table = copied(a, sqlite3_column_table_name(st, i)),
+			.origin = copied(a, sqlite3_column_origin_name(st, i)),
+		};
+}
+
+enum kb_err
+sqlite_describe(struct kb_db_conn *conn, struct kb_cx *cx, const char *sql,
+    struct kb_db_described *out)
+{
+	struct sqlite_conn *c = KB_CONTAINER(conn, struct sqlite_conn, base);
+	sqlite3_stmt *st = NULL;
+	const char *tail = "";
+
+	sqlite3_set_authorizer(c->h, authorize_other, out);
+	if (sqlite3_prepare_v2(c->h, sql, -1, &st, &tail) != SQLITE_OK)
+		out->why = kb_strdup(cx->arena, sqlite3_errmsg(c->h));
+	else if (st == NULL || !sqlite3_stmt_readonly(st) ||
+	    sqlite3_column_count(st) == 0)
+		out->why = "only a SELECT is allowed";
+	else if (tail[strspn(tail, " \t\r\n;")] != '\0')
+		out->why = "only one statement is allowed";
+	else if (sqlite3_bind_parameter_count(st) > 0)
+		out->why = "parameters are not allowed";
+	else
+		describe_columns(cx->arena, st, out);
+	sqlite3_finalize(st);
+	sqlite3_set_authorizer(c->h, authorize, c);
+	return out->why ? KB_INVALID : KB_OK;
+}

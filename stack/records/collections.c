@@ -111,6 +111,44 @@ keep_system_fields(struct collection *c, const struct collection *was)
 			c->fields[c->n_fields++] = was->fields[i];
 }
 
+/* Those that the type has by itself, before the client's. */
+static void
+add_own_fields(struct collection *c)
+{
+	size_t n = 0;
+	const struct field *own = c->auth ? auth_fields(&n) : NULL;
+
+	add_field(c, id_field, NULL);
+	for (size_t i = 0; i < n; i++)
+		add_field(c, own[i], NULL);
+}
+
+/* What a client says of a field that the type has: some of its options. */
+static bool
+change_own_field(struct collection *c, const struct field *f)
+{
+	struct field *own = NULL;
+
+	for (size_t i = 0; own == NULL && i < c->n_fields; i++)
+		if (strcmp(c->fields[i].name, f->name) == 0 &&
+		    c->fields[i].system)
+			own = &c->fields[i];
+	if (own == NULL)
+		return false;
+	if (own->type == f->type && own->type == FT_PASSWORD) {
+		own->min_len = f->min_len;
+		own->max_len = f->max_len;
+		own->cost = f->cost;
+		own->pattern = f->pattern;
+	}
+	if (own->type == f->type && own->type == FT_EMAIL) {
+		own->required = f->required;
+		own->only = f->only;
+		own->except = f->except;
+	}
+	return true;
+}
+
 static void
 read_fields(struct api *api, const struct collection *was, struct collection *c,
     struct api_errors *errors)
@@ -124,16 +162,16 @@ read_fields(struct api *api, const struct collection *was, struct collection *c,
 	if (j == NULL && was != NULL)
 		return;
 	c->fields = kb_new_array(
-	    a, kb_json_size(j) + 1 + (was ? was->n_fields : 0), struct field);
+	    a, kb_json_size(j) + 8 + (was ? was->n_fields : 0), struct field);
 	c->n_fields = 0;
 	if (was == NULL)
-		add_field(c, id_field, NULL);
+		add_own_fields(c);
 	for (j = kb_json_first(j); j != NULL; j = kb_json_after(j), i++) {
 		if (!field_read(a, j, &f, &why))
 			api_error_add(a, errors,
 			    kb_sprintf(a, "fields.%zu.type", i), why,
 			    "Unsupported field type.");
-		else if (was != NULL || strcmp(f.name, "id") != 0)
+		else if (was != NULL || !change_own_field(c, &f))
 			add_field(c, f, was);
 	}
 	keep_system_fields(c, was);
@@ -175,6 +213,68 @@ read_indexes(struct api *api, struct collection *c)
 }
 
 static void
+read_type(struct api *api, const char *type, struct collection *c,
+    struct api_errors *errors)
+{
+	if (type == NULL || strcmp(type, "base") == 0)
+		c->type = CT_BASE;
+	else if (strcmp(type, "auth") == 0)
+		c->type = CT_AUTH;
+	else if (strcmp(type, "view") == 0)
+		c->type = CT_VIEW;
+	else
+		api_error_add(api->req->cx.arena, errors, "type",
+		    "validation_in_invalid", "Must be a valid value.");
+	c->auth = c->type == CT_AUTH;
+}
+
+/* The fields of a view are those of its query. */
+static void
+read_view(struct api *api, const struct collection *was, struct collection *c,
+    struct api_errors *errors)
+{
+	struct kb_arena *a = api->req->cx.arena;
+	const char *query = kb_json_str(api->body, "viewQuery");
+	const char *why = NULL;
+
+	if (query == NULL && was != NULL)
+		return;
+	c->view_query = query ? query : "";
+	if (c->view_query[0] == '\0')
+		api_error_add(a, errors, "viewQuery", "validation_required",
+		    "Cannot be blank.");
+	else if (!view_fields(api, c->view_query, c, &why))
+		api_error_add(a, errors, "viewQuery",
+		    "validation_invalid_view_query",
+		    kb_sprintf(a, "Invalid query - %s", why));
+}
+
+/* An auth collection finds its records by key and by address. */
+static void
+add_auth_indexes(struct api *api, struct collection *c)
+{
+	struct kb_arena *a = api->req->cx.arena;
+	const char **list;
+	size_t n = 0;
+
+	while (c->indexes[n] != NULL)
+		n++;
+	list = kb_new_array(a, n + 3, const char *);
+	memcpy(list, c->indexes, n * sizeof(*list));
+	if (!has_unique_index(a, c, "tokenKey"))
+		list[n++] = kb_sprintf(a,
+		    "CREATE UNIQUE INDEX `idx_tokenKey_%s` ON `%s`"
+		    " (`tokenKey`)",
+		    c->id, c->name);
+	if (!has_unique_index(a, c, "email"))
+		list[n++] = kb_sprintf(a,
+		    "CREATE UNIQUE INDEX `idx_email_%s` ON `%s` (`email`)"
+		    " WHERE `email` != ''",
+		    c->id, c->name);
+	c->indexes = list;
+}
+
+static void
 read_definition(struct api *api, const struct collection *was,
     struct collection *c, struct api_errors *errors)
 {
@@ -183,20 +283,27 @@ read_definition(struct api *api, const struct collection *was,
 
 	if (name != NULL || was == NULL)
 		c->name = kb_json_text(name) ? kb_json_text(name) : "";
-	if (type != NULL && strcmp(type, c->auth ? "auth" : "base") != 0)
+	if (was == NULL)
+		read_type(api, type, c, errors);
+	else if (type != NULL &&
+	    strcmp(type, collection_type_name(was->type)) != 0)
 		api_error_add(api->req->cx.arena, errors, "type",
-		    was ? "validation_collection_type_change"
-			: "validation_invalid_value",
-		    was ? "Collection type cannot be changed."
-			: "Only base collections can be created.");
-	read_fields(api, was, c, errors);
+		    "validation_collection_type_change",
+		    "Collection type cannot be changed.");
+	if (c->type == CT_VIEW)
+		read_view(api, was, c, errors);
+	else
+		read_fields(api, was, c, errors);
+	if (c->type == CT_AUTH)
+		c->auth_options = auth_options_read(api->req->cx.arena,
+		    api->body, was ? was->auth_options : NULL);
 	read_rules(api, c, errors);
 	read_indexes(api, c);
 }
 
 /* The id of the type and name, or the client's, or any that is free. */
 static const char *
-new_id(struct api *api, const char *name)
+new_id(struct api *api, enum collection_type type, const char *name)
 {
 	struct kb_arena *a = api->req->cx.arena;
 	const char *wish = kb_json_str(api->body, "id");
@@ -207,7 +314,8 @@ new_id(struct api *api, const char *name)
 	    schema_find(api->schema, wish) == NULL)
 		id = wish;
 	else
-		id = hashed_id(a, "pbc_", kb_sprintf(a, "base%s", name));
+		id = hashed_id(a, "pbc_",
+		    kb_sprintf(a, "%s%s", collection_type_name(type), name));
 	for (size_t i = 0; i < api->schema->n; i++)
 		if (strcmp(api->schema->collections[i].id, id) == 0)
 			return kb_sprintf(a, "pbc_%s", record_new_id(a));
@@ -245,10 +353,11 @@ create(struct api *api)
 		return reply;
 	c.updated = c.created;
 	read_definition(api, NULL, &c, &errors);
-	c.id = new_id(api, c.name);
-	/* Rows are found by id: a rename touches no row, and no name of a
-	 * client's choice meets a table of ours. */
-	c.table = kb_sprintf(a, "_r_%s", c.id);
+	c.id = new_id(api, c.type, c.name);
+	/* As upstream: queries of views and indexes name it so. */
+	c.table = c.name;
+	if (c.auth)
+		add_auth_indexes(api, &c);
 	if (errors.n == 0)
 		collection_check(api, NULL, &c, &errors);
 	if (errors.n > 0)
@@ -269,6 +378,8 @@ patch(struct api *api)
 		return reply;
 	read_definition(api, was, &c, &errors);
 	c.updated = record_now(api->req->cx.arena);
+	if (strcmp(was->table, was->name) == 0)
+		c.table = c.name;
 	if (errors.n == 0)
 		collection_check(api, was, &c, &errors);
 	if (errors.n > 0)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include <kombi/regex.h>
 #include <kombi/str.h>
 
 #include "records.h"
@@ -68,7 +69,9 @@ check_name(struct check *ck)
 		bad(ck, "name", "validation_collection_system_name_change",
 		    "System collection name cannot be changed.");
 	else if (!is_word(name) || strstr(name, "_via_") != NULL ||
-	    (name[0] == '_' && !ck->c->system))
+	    (name[0] == '_' && !ck->c->system) ||
+	    strncasecmp(name, "sqlite_", 7) == 0 ||
+	    strncasecmp(name, "kombi_", 6) == 0)
 		bad(ck, "name", "validation_collection_name_invalid",
 		    "Must start with a letter and contain only letters,"
 		    " digits and underscores.");
@@ -153,19 +156,21 @@ check_select(struct check *ck, size_t i)
 		    "Must be no greater than the number of values.");
 }
 
-/* Patterns of ids only: other ones would be run on what anyone sends. */
 static void
 check_text(struct check *ck, size_t i)
 {
 	const struct field *f = &ck->c->fields[i];
+	const char *why = NULL;
 
-	if (f->pattern[0] != '\0' && strcmp(f->pattern, "^[a-z0-9]+$") != 0)
+	if (f->pattern[0] != '\0' &&
+	    kb_regex_new(ck->arena, f->pattern, 0, &why) == NULL)
 		bad(ck, at(ck, i, "pattern"), "validation_invalid_regex",
-		    "Only ^[a-z0-9]+$ is supported.");
-	if (f->generate[0] != '\0' && strcmp(f->generate, "[a-z0-9]{15}") != 0)
+		    why ? why : "Invalid regular expression.");
+	if (f->generate[0] != '\0' &&
+	    text_generate(ck->arena, f->generate) == NULL)
 		bad(ck, at(ck, i, "autogeneratePattern"),
 		    "validation_invalid_regex",
-		    "Only [a-z0-9]{15} is supported.");
+		    "Letters, [classes] and {repeats} are supported.");
 	if (f->max_len > 0 && f->min_len > f->max_len)
 		bad(ck, at(ck, i, "max"),
 		    "validation_min_greater_equal_than_required",
@@ -277,22 +282,120 @@ schema_with(struct check *ck)
 }
 
 static void
-check_rules(struct check *ck)
+check_rule(struct check *ck, const char *path, const char *rule)
 {
 	struct api as = *ck->api;
 	struct query q;
 
+	if (rule == NULL || rule[0] == '\0')
+		return;
 	as.schema = schema_with(ck);
 	as.superuser = false;
-	for (int i = 0; i < RULE_COUNT; i++) {
-		if (ck->c->rules[i] == NULL || ck->c->rules[i][0] == '\0')
-			continue;
-		query_init(&q, &as, ck->c);
-		if (!query_rule(&q, ck->c->rules[i]))
-			bad(ck, rule_names[i], "validation_invalid_rule",
-			    kb_sprintf(ck->arena, "Invalid rule. Raw error: %s",
-				q.why));
+	query_init(&q, &as, ck->c);
+	if (!query_rule(&q, rule))
+		bad(ck, path, "validation_invalid_rule",
+		    kb_sprintf(
+			ck->arena, "Invalid rule. Raw error: %s", q.why));
+}
+
+static void
+check_rules(struct check *ck)
+{
+	for (int i = 0; i < RULE_COUNT; i++)
+		if (ck->c->type == CT_VIEW && i >= RULE_CREATE &&
+		    ck->c->rules[i] != NULL)
+			bad(ck, rule_names[i], "validation_is_nil",
+			    "Must be nil.");
+		else
+			check_rule(ck, rule_names[i], ck->c->rules[i]);
+}
+
+/* ---- auth collections ------------------------------------------------------
+ */
+
+static void
+check_range(
+    struct check *ck, const char *path, int64_t n, int64_t least, int64_t most)
+{
+	if (n < least)
+		api_error_param(ck->arena, ck->errors, path,
+		    "validation_min_greater_equal_than_required",
+		    kb_sprintf(ck->arena, "Must be no less than %lld.",
+			(long long)least),
+		    kb_sprintf(
+			ck->arena, "{\"threshold\":%lld}", (long long)least));
+	else if (n > most)
+		api_error_param(ck->arena, ck->errors, path,
+		    "validation_max_less_equal_than_required",
+		    kb_sprintf(ck->arena, "Must be no greater than %lld.",
+			(long long)most),
+		    kb_sprintf(
+			ck->arena, "{\"threshold\":%lld}", (long long)most));
+}
+
+static void
+check_identities(struct check *ck, const struct auth_options *o)
+{
+	if (!o->password)
+		return;
+	if (o->identity_fields[0] == NULL)
+		bad(ck, "passwordAuth.identityFields", "validation_required",
+		    "Cannot be blank.");
+	for (size_t i = 0; o->identity_fields[i] != NULL; i++)
+		if (collection_field(ck->c, o->identity_fields[i]) == NULL ||
+		    !has_unique_index(
+			ck->arena, ck->c, o->identity_fields[i])) {
+			bad(ck, "passwordAuth.identityFields",
+			    "validation_missing_field",
+			    kb_sprintf(ck->arena,
+				"Invalid or missing field \"%s\".",
+				o->identity_fields[i]));
+			return;
+		}
+}
+
+static void
+check_auth(struct check *ck)
+{
+	static const char *const tokens[TOKEN_COUNT] = {
+		[TOKEN_AUTH] = "authToken.duration",
+		[TOKEN_PASSWORD_RESET] = "passwordResetToken.duration",
+		[TOKEN_EMAIL_CHANGE] = "emailChangeToken.duration",
+		[TOKEN_VERIFICATION] = "verificationToken.duration",
+		[TOKEN_FILE] = "fileToken.duration",
+	};
+	const struct auth_options *o = ck->c->auth_options;
+	int methods = o->password + o->oauth2 + o->otp;
+
+	check_identities(ck, o);
+	if (o->mfa && methods < 2)
+		bad(ck, "mfa.enabled", "validation_mfa_not_enough_auths",
+		    "MFA requires at least 2 auth methods to be enabled.");
+	if (o->mfa)
+		check_range(ck, "mfa.duration", o->mfa_s, 10, 24 * 3600);
+	if (o->otp) {
+		check_range(ck, "otp.duration", o->otp_s, 10, 24 * 3600);
+		check_range(ck, "otp.length", o->otp_length, 4, 100);
 	}
+	for (int i = 0; i < TOKEN_COUNT; i++)
+		check_range(
+		    ck, tokens[i], o->tokens[i].duration_s, 10, 94670856);
+}
+
+static void
+check_auth_rules(struct check *ck)
+{
+	const struct auth_options *o = ck->c->auth_options;
+	const struct {
+		const char *path, *rule;
+	} rules[] = {
+		{ "authRule", o->auth_rule },
+		{ "manageRule", o->manage_rule },
+		{ "mfa.rule", o->mfa_rule },
+	};
+
+	for (size_t i = 0; i < KB_COUNT(rules); i++)
+		check_rule(ck, rules[i].path, rules[i].rule);
 }
 
 void
@@ -308,9 +411,14 @@ collection_check(struct api *api, const struct collection *was,
 	};
 
 	check_name(&ck);
-	check_fields(&ck);
+	if (c->type != CT_VIEW)
+		check_fields(&ck);
 	if (errors->n == 0)
 		check_indexes(&ck);
 	if (errors->n == 0)
 		check_rules(&ck);
+	if (errors->n == 0 && c->type == CT_AUTH) {
+		check_auth(&ck);
+		check_auth_rules(&ck);
+	}
 }

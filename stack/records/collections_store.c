@@ -9,7 +9,7 @@
 #include "records.h"
 
 struct row {
-	const char *id, *name, *type, *table, *fields, *indexes;
+	const char *id, *name, *type, *table, *fields, *indexes, *options;
 	const char *rules[RULE_COUNT];
 	const char *created, *updated;
 	bool system;
@@ -17,7 +17,8 @@ struct row {
 
 #define COLUMNS                                                                \
 	"id, name, type, system, table_name, fields, indexes, list_rule,"      \
-	" view_rule, create_rule, update_rule, delete_rule, created, updated"
+	" view_rule, create_rule, update_rule, delete_rule, created, updated," \
+	" options"
 
 #define COL_RULE(i)                                                            \
 	{                                                                      \
@@ -40,6 +41,7 @@ static const struct kb_col cols[] = {
 	COL_RULE(RULE_DELETE),
 	KB_COL_STR(struct row, created),
 	KB_COL_STR(struct row, updated),
+	KB_COL_STR(struct row, options),
 	KB_COLS_END,
 };
 
@@ -68,6 +70,31 @@ read_fields(struct kb_cx *cx, struct kb_arena *a, const char *text,
 	return KB_OK;
 }
 
+static enum collection_type
+type_of(const char *name)
+{
+	return strcmp(name, "auth") == 0 ? CT_AUTH
+	    : strcmp(name, "view") == 0  ? CT_VIEW
+					 : CT_BASE;
+}
+
+static enum kb_err
+read_options(struct kb_arena *a, const struct row *r, struct collection *c)
+{
+	const struct kb_json *j;
+	const char *why = NULL, *query;
+
+	if (kb_json_parse(a, r->options, strlen(r->options), &j, &why))
+		return KB_INTERNAL;
+	if (c->type == CT_AUTH)
+		c->auth_options = auth_options_read(a, j, NULL);
+	if (c->type == CT_VIEW) {
+		query = kb_json_str(j, "viewQuery");
+		c->view_query = kb_strdup(a, query ? query : "");
+	}
+	return KB_OK;
+}
+
 static enum kb_err
 read_row(struct kb_cx *cx, struct kb_arena *a, const struct row *r,
     struct collection *c)
@@ -78,7 +105,8 @@ read_row(struct kb_cx *cx, struct kb_arena *a, const struct row *r,
 		.id = kb_strdup(a, r->id),
 		.name = kb_strdup(a, r->name),
 		.table = kb_strdup(a, r->table),
-		.auth = strcmp(r->type, "auth") == 0,
+		.type = type_of(r->type),
+		.auth = type_of(r->type) == CT_AUTH,
 		.system = r->system,
 		.created = kb_strdup(a, r->created),
 		.updated = kb_strdup(a, r->updated),
@@ -86,6 +114,11 @@ read_row(struct kb_cx *cx, struct kb_arena *a, const struct row *r,
 	};
 	for (int i = 0; i < RULE_COUNT; i++)
 		c->rules[i] = kb_strdup(a, r->rules[i]);
+	if (read_options(a, r, c)) {
+		kb_error(cx->log, "options of a collection cannot be read",
+		    KB_S("collection", c->name));
+		return KB_INTERNAL;
+	}
 	return read_fields(cx, a, r->fields, c);
 }
 
@@ -136,6 +169,8 @@ column_type(const struct field *f)
 	case FT_NUMBER: return "NUMERIC NOT NULL DEFAULT 0";
 	case FT_BOOL: return "INTEGER NOT NULL DEFAULT 0";
 	case FT_JSON: return "TEXT DEFAULT NULL";
+	case FT_GEO_POINT:
+		return "TEXT NOT NULL DEFAULT '{\"lon\":0,\"lat\":0}'";
 	default:
 		return f->primary_key ? "TEXT NOT NULL PRIMARY KEY"
 				      : "TEXT NOT NULL DEFAULT ''";
@@ -153,6 +188,15 @@ create_table(struct kb_cx *cx, const struct collection *c)
 		sql = kb_sprintf(a, "%s%s%s %s", sql, i ? ", " : "",
 		    sql_name(a, c->fields[i].name), column_type(&c->fields[i]));
 	return kb_exec(cx, kb_sprintf(a, "%s)", sql));
+}
+
+/* Its query was judged before (view.c). */
+static enum kb_err
+create_view(struct kb_cx *cx, const struct collection *c)
+{
+	return kb_exec(cx,
+	    kb_sprintf(cx->arena, "CREATE VIEW %s AS SELECT * FROM (%s)",
+		sql_name(cx->arena, c->table), c->view_query));
 }
 
 /* Names of indexes are the database's: the collection's id makes them own. */
@@ -240,16 +284,37 @@ indexes_text(struct kb_cx *cx, const struct collection *c)
 	return value_list_text(cx->arena, c->indexes, n);
 }
 
-struct change {
+static const char *
+options_text(struct kb_cx *cx, const struct collection *c)
+{
+	struct kb_jsonw w;
+	struct kb_buf b;
+	const char *text;
+
+	kb_buf_init(&b, 4u << 20);
+	kb_w_init(&w, &b);
+	kb_w_object(&w, NULL);
+	if (c->type == CT_AUTH)
+		auth_options_write(&w, c->auth_options, true);
+	if (c->type == CT_VIEW)
+		kb_w_str(&w, "viewQuery", c->view_query);
+	kb_w_object_end(&w);
+	text = kb_strdup(cx->arena, kb_buf_str(&b));
+	kb_buf_free(&b);
+	return text;
+}
+
+struct definition {
 	const struct collection *was, *c;
 };
 
 static enum kb_err
 create_tx(struct kb_cx *cx, void *arg)
 {
-	const struct change *ch = arg;
+	const struct definition *ch = arg;
 	const struct collection *c = ch->c;
-	enum kb_err err = create_table(cx, c);
+	enum kb_err err = c->type == CT_VIEW ? create_view(cx, c)
+					     : create_table(cx, c);
 
 	if (!err)
 		err = create_indexes(cx, c);
@@ -257,20 +322,22 @@ create_tx(struct kb_cx *cx, void *arg)
 		return err;
 	return kb_exec(cx,
 	    "INSERT INTO _collections (" COLUMNS ") VALUES"
-	    " ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+	    " ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
+	    " $15)",
 	    KB_TEXT(c->id), KB_TEXT(c->name),
-	    KB_TEXT(c->auth ? "auth" : "base"), KB_FLAG(c->system),
+	    KB_TEXT(collection_type_name(c->type)), KB_FLAG(c->system),
 	    KB_TEXT(c->table), KB_TEXT(fields_text(cx, c)),
 	    KB_TEXT(indexes_text(cx, c)), KB_TEXT(c->rules[RULE_LIST]),
 	    KB_TEXT(c->rules[RULE_VIEW]), KB_TEXT(c->rules[RULE_CREATE]),
 	    KB_TEXT(c->rules[RULE_UPDATE]), KB_TEXT(c->rules[RULE_DELETE]),
-	    KB_TEXT(c->created), KB_TEXT(c->updated));
+	    KB_TEXT(c->created), KB_TEXT(c->updated),
+	    KB_TEXT(options_text(cx, c)));
 }
 
 enum kb_err
 collection_create(struct kb_cx *cx, const struct collection *c)
 {
-	struct change ch = { .c = c };
+	struct definition ch = { .c = c };
 
 	return kb_transaction(cx, create_tx, &ch);
 }
@@ -303,7 +370,7 @@ rename_to(struct kb_arena *a, const char *name)
 
 /* Two steps: fields may change places. '#' is in no name of a field. */
 static enum kb_err
-rename_fields(struct kb_cx *cx, const struct change *ch)
+rename_fields(struct kb_cx *cx, const struct definition *ch)
 {
 	const struct collection *c = ch->c;
 	struct kb_arena *a = cx->arena;
@@ -348,7 +415,7 @@ convert_field(struct kb_cx *cx, const struct collection *c,
 }
 
 static enum kb_err
-alter_fields(struct kb_cx *cx, const struct change *ch)
+alter_fields(struct kb_cx *cx, const struct definition *ch)
 {
 	enum kb_err err = KB_OK;
 
@@ -372,14 +439,42 @@ alter_fields(struct kb_cx *cx, const struct change *ch)
 }
 
 static enum kb_err
+drop_table(struct kb_cx *cx, const struct collection *c)
+{
+	return kb_exec(cx,
+	    kb_sprintf(cx->arena, "DROP %s %s",
+		c->type == CT_VIEW ? "VIEW" : "TABLE",
+		sql_name(cx->arena, c->table)));
+}
+
+/* The table has the collection's name: it goes with it. */
+static enum kb_err
+alter_table(struct kb_cx *cx, const struct definition *ch)
+{
+	struct kb_arena *a = cx->arena;
+	enum kb_err err = KB_OK;
+
+	if (ch->c->type == CT_VIEW) {
+		err = drop_table(cx, ch->was);
+		return err ? err : create_view(cx, ch->c);
+	}
+	if (strcmp(ch->was->table, ch->c->table) != 0)
+		err = kb_exec(cx,
+		    kb_sprintf(a, "ALTER TABLE %s RENAME TO %s",
+			sql_name(a, ch->was->table),
+			sql_name(a, ch->c->table)));
+	return err ? err : alter_fields(cx, ch);
+}
+
+static enum kb_err
 alter_tx(struct kb_cx *cx, void *arg)
 {
-	const struct change *ch = arg;
+	const struct definition *ch = arg;
 	const struct collection *c = ch->c;
 	enum kb_err err = drop_indexes(cx, ch->was);
 
 	if (!err)
-		err = alter_fields(cx, ch);
+		err = alter_table(cx, ch);
 	if (!err)
 		err = create_indexes(cx, c);
 	if (err)
@@ -387,19 +482,21 @@ alter_tx(struct kb_cx *cx, void *arg)
 	return kb_exec(cx,
 	    "UPDATE _collections SET name = $2, fields = $3, indexes = $4,"
 	    " list_rule = $5, view_rule = $6, create_rule = $7,"
-	    " update_rule = $8, delete_rule = $9, updated = $10 WHERE id = $1",
+	    " update_rule = $8, delete_rule = $9, updated = $10,"
+	    " options = $11, table_name = $12 WHERE id = $1",
 	    KB_TEXT(c->id), KB_TEXT(c->name), KB_TEXT(fields_text(cx, c)),
 	    KB_TEXT(indexes_text(cx, c)), KB_TEXT(c->rules[RULE_LIST]),
 	    KB_TEXT(c->rules[RULE_VIEW]), KB_TEXT(c->rules[RULE_CREATE]),
 	    KB_TEXT(c->rules[RULE_UPDATE]), KB_TEXT(c->rules[RULE_DELETE]),
-	    KB_TEXT(c->updated));
+	    KB_TEXT(c->updated), KB_TEXT(options_text(cx, c)),
+	    KB_TEXT(c->table));
 }
 
 enum kb_err
 collection_alter(
     struct kb_cx *cx, const struct collection *was, const struct collection *c)
 {
-	struct change ch = { was, c };
+	struct definition ch = { was, c };
 
 	return kb_transaction(cx, alter_tx, &ch);
 }
@@ -407,11 +504,9 @@ collection_alter(
 static enum kb_err
 drop_tx(struct kb_cx *cx, void *arg)
 {
-	const struct change *ch = arg;
+	const struct definition *ch = arg;
 	const struct collection *c = ch->c;
-	enum kb_err err = kb_exec(cx,
-	    kb_sprintf(
-		cx->arena, "DROP TABLE %s", sql_name(cx->arena, c->table)));
+	enum kb_err err = drop_table(cx, c);
 
 	if (err)
 		return err;
@@ -422,7 +517,7 @@ drop_tx(struct kb_cx *cx, void *arg)
 enum kb_err
 collection_drop(struct kb_cx *cx, const struct collection *c)
 {
-	struct change ch = { .c = c };
+	struct definition ch = { .c = c };
 
 	return kb_transaction(cx, drop_tx, &ch);
 }

@@ -163,3 +163,16 @@ index_parse(struct kb_arena *a, const char *sql, struct index *out)
 		;
 	return s.word == NULL && *s.at == '\0';
 }
+
+bool
+has_unique_index(
+    struct kb_arena *a, const struct collection *c, const char *column)
+{
+	struct index x;
+
+	for (size_t i = 0; c->indexes[i] != NULL; i++)
+		if (index_parse(a, c->indexes[i], &x) && x.unique && x.n == 1 &&
+		    strcmp(x.columns[0], column) == 0)
+			return true;
+	return false;
+}

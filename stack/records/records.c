@@ -250,6 +250,23 @@ apply_body(struct write *w)
 	}
 }
 
+/* Texts that nobody gave and that have a pattern to be made by. */
+static void
+set_generated(struct write *w)
+{
+	for (size_t i = 0; i < w->c->n_fields; i++) {
+		const struct field *f = &w->c->fields[i];
+		const char *made;
+
+		if (f->type != FT_TEXT || f->generate[0] == '\0' ||
+		    w->r->cells[i].text[0] != '\0')
+			continue;
+		made = text_generate(w->api->req->cx.arena, f->generate);
+		if (made != NULL)
+			w->r->cells[i].text = made;
+	}
+}
+
 static void
 set_times(struct write *w)
 {
@@ -326,6 +343,7 @@ create_tx(struct kb_cx *cx, void *arg)
 	    .text = record_new_id(cx->arena);
 	set_times(w);
 	apply_body(w);
+	set_generated(w);
 	query_init(&q, w->api, w->c);
 	if (!query_rule(&q, w->c->rules[RULE_CREATE]))
 		return KB_FORBIDDEN;

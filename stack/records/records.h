@@ -15,6 +15,7 @@
 #define RECORD_ID_SIZE 15
 #define RECORD_TIME_SIZE 25 /* "2026-11-20 10:32:23.123Z" and NUL */
 #define USERS_ID "_pb_users_auth_"
+#define SUPERUSERS_ID "pbc_3142635823"
 
 /* ---- schema -------------------------------------------------------------- */
 
@@ -30,6 +31,9 @@ enum field_type {
 	FT_SELECT,
 	FT_JSON,
 	FT_RELATION,
+	FT_FILE,
+	FT_PASSWORD,
+	FT_GEO_POINT,
 	FT_COUNT
 };
 
@@ -52,7 +56,10 @@ struct field {
 	const char *const *values;               /* select */
 	const char *const *except, *const *only; /* email, url: domains */
 	int64_t min_select, max_select, max_size;
-	const char *collection_id; /* relation */
+	const char *collection_id;                     /* relation */
+	const char *const *mime_types, *const *thumbs; /* file */
+	bool protected_;                               /* file: by token */
+	int64_t cost; /* password: of bcrypt, 0: 10 */
 };
 
 enum api_rule {
@@ -148,6 +155,20 @@ bool field_read(struct kb_arena *a, const struct kb_json *j, struct field *f,
     const char **why);
 void field_write(struct kb_jsonw *w, const struct field *f);
 void collection_write(struct kb_jsonw *w, const void *collection);
+const char *collection_type_name(enum collection_type type);
+/* Options of an auth collection: what `j` says over `was` (NULL: over what a
+ * new one has, with fresh secrets). */
+struct auth_options *auth_options_read(struct kb_arena *a,
+    const struct kb_json *j, const struct auth_options *was);
+/* Their members; secrets only for the database. */
+void auth_options_write(
+    struct kb_jsonw *w, const struct auth_options *o, bool secrets);
+/* Random text of letters and digits, for secrets and keys of tokens. */
+const char *random_key(struct kb_arena *a, size_t len);
+/* A text that a field's autogeneratePattern makes; NULL: none that we can. */
+const char *text_generate(struct kb_arena *a, const char *pattern);
+/* The fields that every auth collection has beside id; *n of them. */
+const struct field *auth_fields(size_t *n);
 /* "pbc_" or a type's name, then CRC-32 of the text in decimal. */
 const char *hashed_id(struct kb_arena *a, const char *prefix, const char *text);
 
@@ -402,6 +423,16 @@ struct index {
 	bool skip_empty; /* WHERE `column` != '' */
 };
 bool index_parse(struct kb_arena *a, const char *sql, struct index *out);
+/* Whether one column alone is unique. */
+bool has_unique_index(
+    struct kb_arena *a, const struct collection *c, const char *column);
+
+/*
+ * The fields that a view's query gives, into c. False: *why says what is not
+ * so (for its author). Nothing is run.
+ */
+bool view_fields(
+    struct api *api, const char *query, struct collection *c, const char **why);
 
 /* "name" as an identifier of SQL. */
 const char *sql_name(struct kb_arena *a, const char *name);

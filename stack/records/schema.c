@@ -26,6 +26,9 @@ static const char *const type_names[FT_COUNT] = {
 	[FT_SELECT] = "select",
 	[FT_JSON] = "json",
 	[FT_RELATION] = "relation",
+	[FT_FILE] = "file",
+	[FT_PASSWORD] = "password",
+	[FT_GEO_POINT] = "geoPoint",
 };
 
 enum option_kind { O_BOOL, O_INT, O_BOUND, O_STR, O_STRS };
@@ -75,6 +78,15 @@ static const struct option options[] = {
 	OPT_BOOL(FT_RELATION, "cascadeDelete", cascade),
 	OPT_INT(FT_RELATION, "minSelect", min_select),
 	OPT_INT(FT_RELATION, "maxSelect", max_select),
+	OPT_INT(FT_FILE, "maxSelect", max_select),
+	OPT_INT(FT_FILE, "maxSize", max_size),
+	OPT_STRS(FT_FILE, "mimeTypes", mime_types),
+	OPT_STRS(FT_FILE, "thumbs", thumbs),
+	OPT_BOOL(FT_FILE, "protected", protected_),
+	OPT_INT(FT_PASSWORD, "min", min_len),
+	OPT_INT(FT_PASSWORD, "max", max_len),
+	OPT_STR(FT_PASSWORD, "pattern", pattern),
+	OPT_INT(FT_PASSWORD, "cost", cost),
 };
 /* clang-format on */
 
@@ -87,7 +99,8 @@ field_type_name(enum field_type t)
 bool
 field_is_multi(const struct field *f)
 {
-	return (f->type == FT_SELECT || f->type == FT_RELATION) &&
+	return (f->type == FT_SELECT || f->type == FT_RELATION ||
+		   f->type == FT_FILE) &&
 	    f->max_select > 1;
 }
 
@@ -205,6 +218,8 @@ field_read(struct kb_arena *a, const struct kb_json *j, struct field *f,
 	for (size_t i = 0; i < KB_COUNT(options); i++)
 		if (options[i].type == FT_COUNT || options[i].type == f->type)
 			read_option(a, &options[i], j, f);
+	if (f->type == FT_PASSWORD)
+		f->hidden = true; /* whatever it says */
 	f->id = id && id[0] ? kb_strdup(a, id)
 			    : hashed_id(a, type_names[f->type], f->name);
 	return true;
@@ -257,23 +272,16 @@ field_write(struct kb_jsonw *w, const struct field *f)
 	kb_w_object_end(w);
 }
 
-/* What an auth collection has beside: here the identity provider signs
- * people in, so there are no passwords and no codes. */
-static void
-write_auth(struct kb_jsonw *w)
+const char *
+collection_type_name(enum collection_type type)
 {
-	kb_w_str(w, "authRule", "");
-	kb_w_null(w, "manageRule");
-	kb_w_object(w, "passwordAuth");
-	kb_w_bool(w, "enabled", false);
-	kb_w_array(w, "identityFields");
-	kb_w_str(w, NULL, "email");
-	kb_w_array_end(w);
-	kb_w_object_end(w);
-	kb_w_raw(w, "oauth2", "{\"enabled\":false,\"providers\":[]}");
-	kb_w_raw(
-	    w, "mfa", "{\"enabled\":false,\"duration\":600,\"rule\":\"\"}");
-	kb_w_raw(w, "otp", "{\"enabled\":false,\"duration\":180,\"length\":8}");
+	static const char *const names[] = {
+		[CT_BASE] = "base",
+		[CT_AUTH] = "auth",
+		[CT_VIEW] = "view",
+	};
+
+	return names[type];
 }
 
 void
@@ -285,15 +293,17 @@ collection_write(struct kb_jsonw *w, const void *collection)
 	for (int i = 0; i < RULE_COUNT; i++)
 		kb_w_str(w, rule_names[i], c->rules[i]);
 	kb_w_str(w, "name", c->name);
-	kb_w_str(w, "type", c->auth ? "auth" : "base");
+	kb_w_str(w, "type", collection_type_name(c->type));
 	kb_w_array(w, "fields");
 	for (size_t i = 0; i < c->n_fields; i++)
 		field_write(w, &c->fields[i]);
 	kb_w_array_end(w);
 	write_strings(w, "indexes", c->indexes);
 	kb_w_bool(w, "system", c->system);
-	if (c->auth)
-		write_auth(w);
+	if (c->type == CT_AUTH)
+		auth_options_write(w, c->auth_options, false);
+	if (c->type == CT_VIEW)
+		kb_w_str(w, "viewQuery", c->view_query);
 	kb_w_str(w, "created", c->created);
 	kb_w_str(w, "updated", c->updated);
 }

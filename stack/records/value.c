@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <kombi/crypto.h>
+#include <kombi/regex.h>
 #include <kombi/str.h>
 #include <kombi/time.h>
 
@@ -16,6 +17,7 @@
 #define TEXT_MAX 5000
 #define JSON_MAX (1 << 20)
 #define EDITOR_MAX (5 << 20)
+#define GEO_ZERO "{\"lon\":0,\"lat\":0}"
 
 /* ---- lists
  * ------------------------------------------------------------------------- */
@@ -77,6 +79,7 @@ value_zero(const struct field *f)
 	case FT_NUMBER: v.number = 0; break;
 	case FT_BOOL: v.flag = false; break;
 	case FT_JSON: v.text = NULL; break;
+	case FT_GEO_POINT: v.text = GEO_ZERO; break;
 	default: v.text = field_is_multi(f) ? "[]" : ""; break;
 	}
 	return v;
@@ -92,6 +95,8 @@ value_is_zero(const struct field *f, union cell v)
 	case FT_BOOL: return !v.flag;
 	case FT_JSON:
 		return v.text == NULL || holds(empty, KB_COUNT(empty), v.text);
+	case FT_GEO_POINT:
+		return v.text == NULL || strcmp(v.text, GEO_ZERO) == 0;
 	default:
 		return v.text == NULL || v.text[0] == '\0' ||
 		    (field_is_multi(f) && strcmp(v.text, "[]") == 0);
@@ -216,6 +221,21 @@ read_choice(struct kb_arena *a, const struct field *f, const struct kb_json *j)
 	return n > 0 ? items[n - 1] : "";
 }
 
+/* {"lon":…,"lat":…}, or such text; what is neither is 0, 0. */
+static const char *
+read_point(struct kb_arena *a, const struct kb_json *j)
+{
+	const struct kb_json *lon, *lat;
+	const char *text = kb_json_text(j), *why;
+
+	if (text != NULL && kb_json_parse(a, text, strlen(text), &j, &why))
+		return GEO_ZERO;
+	lon = kb_json_get(j, "lon");
+	lat = kb_json_get(j, "lat");
+	return kb_sprintf(a, "{\"lon\":%.15g,\"lat\":%.15g}",
+	    lon ? read_number(a, lon) : 0, lat ? read_number(a, lat) : 0);
+}
+
 bool
 value_read(struct judge *judge, const struct field *f, const struct kb_json *j,
     union cell *out)
@@ -232,7 +252,9 @@ value_read(struct judge *judge, const struct field *f, const struct kb_json *j,
 	case FT_AUTODATE: out->text = read_date(a, j); break;
 	case FT_SELECT:
 	case FT_RELATION: out->text = read_choice(a, f, j); break;
+	case FT_FILE: out->text = read_choice(a, f, j); break;
 	case FT_JSON: out->text = read_json(a, j); break;
+	case FT_GEO_POINT: out->text = read_point(a, j); break;
 	default: out->text = read_text(a, j); break;
 	}
 	return true;
@@ -334,10 +356,18 @@ characters(const char *s)
 	return n;
 }
 
+/* Ids are judged at every write; other patterns by PCRE2, with its limits. */
 static bool
-is_plain_id(const char *s)
+matches(struct kb_arena *a, const char *pattern, const char *s)
 {
-	return s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789")] == '\0';
+	const struct kb_regex *re;
+	const char *why = NULL;
+
+	if (strcmp(pattern, "^[a-z0-9]+$") == 0)
+		return s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789")] ==
+		    '\0';
+	re = kb_regex_new(a, pattern, 0, &why);
+	return re != NULL && kb_regex_match(re, kb_slice_of(s), NULL);
 }
 
 static void
@@ -352,7 +382,7 @@ check_text(struct judge *judge, const struct field *f, const char *s)
 	else if (n > most)
 		bad_bound(judge, f, "validation_max_text_constraint",
 		    "The length must be no more than", bound_of(most));
-	else if (f->pattern[0] != '\0' && !is_plain_id(s))
+	else if (f->pattern[0] != '\0' && !matches(judge->arena, f->pattern, s))
 		bad(judge, f, "validation_invalid_format",
 		    "Invalid value format.");
 }
@@ -474,6 +504,20 @@ check_size(
 		    "The value is too large.");
 }
 
+static void
+check_point(struct judge *judge, const struct field *f, const char *s)
+{
+	double lon = 0, lat = 0;
+
+	if (sscanf(s, "{\"lon\":%lf,\"lat\":%lf}", &lon, &lat) != 2 ||
+	    fabs(lon) > 180)
+		bad(judge, f, "validation_invalid_longitude",
+		    "Longitude must be between -180 and 180 degrees.");
+	else if (fabs(lat) > 90)
+		bad(judge, f, "validation_invalid_latitude",
+		    "Latitude must be between -90 and 90 degrees.");
+}
+
 void
 value_check(struct judge *judge, const struct field *f, union cell v)
 {
@@ -496,6 +540,7 @@ value_check(struct judge *judge, const struct field *f, union cell v)
 	case FT_RELATION: check_relation(judge, f, v.text); break;
 	case FT_JSON: check_size(judge, f, v.text, JSON_MAX); break;
 	case FT_EDITOR: check_size(judge, f, v.text, EDITOR_MAX); break;
+	case FT_GEO_POINT: check_point(judge, f, v.text); break;
 	default: break;
 	}
 }

@@ -189,6 +189,25 @@ enum kb_err kb_exec_v(struct kb_cx *cx, const char *sql,
 	kb_exec_v(                                                             \
 	    (cx), (sql), (const struct kb_val[]) { __VA_ARGS__ }, (changed))
 
+/* ---- other people's statements (SQLite) -----------------------------------
+ */
+
+/* A column of a result; NULL: not a plain column of a table. */
+struct kb_db_column {
+	const char *name, *type, *table, *origin;
+};
+/* Whether that statement may read the column ("": how many rows) of that
+ * table. */
+typedef bool kb_db_may_read(void *arg, const char *table, const char *column);
+/*
+ * Judges one SELECT that somebody else wrote, without running it: it reads
+ * what may_read allows and does nothing else. Its columns, in the arena.
+ * KB_INVALID with *why for its author otherwise.
+ */
+enum kb_err kb_db_describe(struct kb_cx *cx, const char *sql,
+    kb_db_may_read *may_read, void *arg, struct kb_db_column **cols, size_t *n,
+    const char **why) KB_MUSTUSE;
+
 /* ---- transactions -------------------------------------------------------- */
 
 /* Work inside of a transaction; use the cx that is passed. */

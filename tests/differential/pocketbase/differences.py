@@ -4,6 +4,7 @@ import re
 
 # (area, call, line): regular expressions, all of which must be found; reason.
 MEANT = (
+    ("", "", r"\.help: added", "fields have a help text since PocketBase 0.39"),
 )
 
 
