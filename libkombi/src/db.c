@@ -103,24 +103,22 @@ kb_db_backup(struct kb_db *db, const char *path)
 }
 
 enum kb_err
-kb_db_describe(struct kb_cx *cx, const char *sql, kb_db_may_read *may_read,
-    void *arg, struct kb_db_column **cols, size_t *n, const char **why)
+kb_db_describe(struct kb_cx *cx, const char *sql, struct kb_db_described *d)
 {
 	const struct kb_db_driver *driver = cx->db->driver;
-	struct kb_db_described d = { .may_read = may_read, .arg = arg };
 	struct kb_db_conn *conn;
 	enum kb_err err;
 
+	d->cols = NULL;
+	d->n = 0;
+	d->why = NULL;
 	if (driver->describe == NULL)
 		return KB_NOT_IMPLEMENTED;
 	err = driver->borrow(cx, &conn);
 	if (err)
 		return err;
-	err = driver->describe(conn, cx, sql, &d);
+	err = driver->describe(conn, cx, sql, d);
 	driver->give_back(conn);
-	*cols = d.cols;
-	*n = d.n;
-	*why = d.why;
 	return err;
 }
 

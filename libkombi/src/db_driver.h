@@ -72,15 +72,6 @@ struct kb_db {
 /* kb_rows.row after the last row: stepping on would run a statement again. */
 #define KB_ROWS_OVER (-1)
 
-/* kb_db_describe's arguments. */
-struct kb_db_described {
-	kb_db_may_read *may_read;
-	void *arg;
-	struct kb_db_column *cols;
-	size_t n;
-	const char *why;
-};
-
 struct kb_db_driver {
 	const char *scheme; /* "sqlite:" */
 	enum kb_err (*open)(const struct kb_db_conf *conf, struct kb_db **out);

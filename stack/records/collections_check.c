@@ -11,7 +11,7 @@
 
 #include "records.h"
 
-#define NAME_MAX_LEN 100
+#define NAME_MAX_LEN 255
 #define FIELDS_MAX 200 /* columns of a table, parameters of a statement */
 
 /* Collections of the platform's own contract. */
@@ -32,8 +32,7 @@ struct check {
 static bool
 is_word(const char *s)
 {
-	if (s[0] == '\0' || isdigit((unsigned char)s[0]) ||
-	    strlen(s) > NAME_MAX_LEN)
+	if (s[0] == '\0' || strlen(s) > NAME_MAX_LEN)
 		return false;
 	for (; *s != '\0'; s++)
 		if (!isalnum((unsigned char)*s) && *s != '_')
@@ -68,13 +67,20 @@ check_name(struct check *ck)
 	    strcmp(ck->was->name, name) != 0)
 		bad(ck, "name", "validation_collection_system_name_change",
 		    "System collection name cannot be changed.");
-	else if (!is_word(name) || strstr(name, "_via_") != NULL ||
-	    (name[0] == '_' && !ck->c->system) ||
+	else if (strlen(name) > NAME_MAX_LEN)
+		api_error_param(ck->arena, ck->errors, "name",
+		    "validation_length_out_of_range",
+		    "The length must be between 1 and 255.",
+		    "{\"max\":255,\"min\":1}");
+	else if (strstr(name, "_via_") != NULL)
+		bad(ck, "name", "validation_found_via",
+		    "The value cannot contain \"_via_\".");
+	else if (!is_word(name) || (name[0] == '_' && !ck->c->system) ||
 	    strncasecmp(name, "sqlite_", 7) == 0 ||
 	    strncasecmp(name, "kombi_", 6) == 0)
-		bad(ck, "name", "validation_collection_name_invalid",
-		    "Must start with a letter and contain only letters,"
-		    " digits and underscores.");
+		bad(ck, "name", "validation_match_invalid",
+		    "Must be of letters, digits and underscores, and not"
+		    " begin with an underscore.");
 	else if (in(reserved, name) ||
 	    (other != NULL && strcmp(other->id, ck->c->id) != 0))
 		bad(ck, "name", "validation_collection_name_exists",
@@ -100,10 +106,12 @@ check_field_name(struct check *ck, size_t i)
 		    "Cannot be blank.");
 		return;
 	}
-	if (!is_word(f->name) || strstr(f->name, "_via_") != NULL)
-		bad(ck, at(ck, i, "name"), "validation_invalid_field_name",
-		    "Must start with a letter and contain only letters,"
-		    " digits and underscores.");
+	if (strstr(f->name, "_via_") != NULL)
+		bad(ck, at(ck, i, "name"), "validation_found_via",
+		    "The value cannot contain \"_via_\".");
+	else if (!is_word(f->name))
+		bad(ck, at(ck, i, "name"), "validation_match_invalid",
+		    "Must be of letters, digits and underscores.");
 	else if (in(taken_fields, f->name))
 		bad(ck, at(ck, i, "name"), "validation_not_in_invalid",
 		    "The name is reserved.");
@@ -113,6 +121,26 @@ check_field_name(struct check *ck, size_t i)
 			bad(ck, at(ck, i, "name"),
 			    "validation_duplicated_field_name",
 			    "Duplicated or invalid field name.");
+}
+
+/* `n` against the option beside it; codes and params of upstream. */
+static void
+check_least(struct check *ck, const char *path, double n, double least)
+{
+	if (n < least)
+		api_error_param(ck->arena, ck->errors, path,
+		    "validation_min_greater_equal_than_required",
+		    kb_sprintf(ck->arena, "Must be no less than %.15g.", least),
+		    kb_sprintf(ck->arena, "{\"threshold\":%.15g}", least));
+}
+
+static void
+check_number(struct check *ck, size_t i)
+{
+	const struct field *f = &ck->c->fields[i];
+
+	if (f->min.set && f->max.set)
+		check_least(ck, at(ck, i, "max"), f->max.value, f->min.value);
 }
 
 static void
@@ -141,19 +169,17 @@ check_select(struct check *ck, size_t i)
 	const struct field *f = &ck->c->fields[i];
 	int64_t n = 0;
 
-	for (; f->values[n] != NULL; n++)
-		for (int64_t k = 0; k < n; k++)
-			if (strcmp(f->values[k], f->values[n]) == 0)
-				bad(ck, at(ck, i, "values"),
-				    "validation_duplicated_value",
-				    "Values must be unique.");
+	while (f->values[n] != NULL)
+		n++;
 	if (n == 0)
 		bad(ck, at(ck, i, "values"), "validation_required",
 		    "Cannot be blank.");
 	else if (f->max_select > n)
-		bad(ck, at(ck, i, "maxSelect"),
+		api_error_param(ck->arena, ck->errors, at(ck, i, "maxSelect"),
 		    "validation_max_less_equal_than_required",
-		    "Must be no greater than the number of values.");
+		    "Must be no greater than the number of values.",
+		    kb_sprintf(
+			ck->arena, "{\"threshold\":%lld}", (long long)n));
 }
 
 static void
@@ -171,10 +197,9 @@ check_text(struct check *ck, size_t i)
 		bad(ck, at(ck, i, "autogeneratePattern"),
 		    "validation_invalid_regex",
 		    "Letters, [classes] and {repeats} are supported.");
-	if (f->max_len > 0 && f->min_len > f->max_len)
-		bad(ck, at(ck, i, "max"),
-		    "validation_min_greater_equal_than_required",
-		    "Must not be less than min.");
+	if (f->max_len > 0)
+		check_least(ck, at(ck, i, "max"), (double)f->max_len,
+		    (double)f->min_len);
 	if (f->primary_key && strcmp(f->name, "id") != 0)
 		bad(ck, at(ck, i, "primaryKey"), "validation_invalid_value",
 		    "Only id can be the primary key.");
@@ -218,6 +243,7 @@ check_fields(struct check *ck)
 		check_change(ck, i);
 		switch (ck->c->fields[i].type) {
 		case FT_TEXT: check_text(ck, i); break;
+		case FT_NUMBER: check_number(ck, i); break;
 		case FT_SELECT: check_select(ck, i); break;
 		case FT_RELATION: check_relation(ck, i); break;
 		default: break;

@@ -153,6 +153,10 @@ write_value(struct kb_jsonw *w, const struct field *f, union cell v,
 	case FT_NUMBER: kb_w_num(w, f->name, v.number); return;
 	case FT_BOOL: kb_w_bool(w, f->name, v.flag); return;
 	case FT_JSON: kb_w_raw(w, f->name, v.text ? v.text : "null"); return;
+	case FT_GEO_POINT:
+		kb_w_raw(w, f->name,
+		    v.text && v.text[0] ? v.text : "{\"lon\":0,\"lat\":0}");
+		return;
 	default: break;
 	}
 	if (field_is_multi(f))

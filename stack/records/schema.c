@@ -267,7 +267,10 @@ field_write(struct kb_jsonw *w, const struct field *f)
 	kb_w_str(w, "name", f->name);
 	kb_w_str(w, "type", type_names[f->type]);
 	for (size_t i = 0; i < KB_COUNT(options); i++)
-		if (options[i].type == FT_COUNT || options[i].type == f->type)
+		if ((options[i].type == FT_COUNT &&
+			(f->type != FT_AUTODATE ||
+			    strcmp(options[i].name, "required") != 0)) ||
+		    options[i].type == f->type)
 			write_option(w, &options[i], f);
 	kb_w_object_end(w);
 }

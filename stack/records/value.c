@@ -122,7 +122,9 @@ read_text(struct kb_arena *a, const struct kb_json *j)
 {
 	switch (kb_json_kind(j)) {
 	case KB_JSON_STRING: return kb_json_text(j);
-	case KB_JSON_NULL: return "";
+	case KB_JSON_NULL:
+	case KB_JSON_ARRAY:
+	case KB_JSON_OBJECT: return "";
 	default: return kb_json_print(a, j);
 	}
 }
@@ -328,16 +330,18 @@ static void
 bad_bound(struct judge *judge, const struct field *f, const char *code,
     const char *fmt, struct bound n)
 {
-	const char *name = strstr(code, "_min_") ? "min"
-	    : strstr(code, "_max_")              ? "max"
-	    : strstr(code, "too_many")           ? "maxSelect"
-						 : "minSelect";
+	const char *name = strstr(code, "_min_text") ? "min"
+	    : strstr(code, "_max_text")              ? "max"
+	    : strstr(code, "too_many")               ? "maxSelect"
+	    : strstr(code, "not_enough")             ? "minSelect"
+						     : NULL;
 	char number[40];
 
 	snprintf(number, sizeof(number), "%.15g", n.value);
 	api_error_param(judge->arena, judge->errors, f->name, code,
 	    kb_sprintf(judge->arena, "%s %s.", fmt, number),
-	    kb_sprintf(judge->arena, "{\"%s\":%s}", name, number));
+	    name ? kb_sprintf(judge->arena, "{\"%s\":%s}", name, number)
+		 : NULL);
 }
 
 static struct bound

@@ -226,22 +226,19 @@ view_fields(
     struct api *api, const char *query, struct collection *c, const char **why)
 {
 	struct kb_arena *a = api->req->cx.arena;
-	struct kb_db_column *cols;
+	struct kb_db_described d = { .may_read = may_read, .arg = api };
 	struct items items;
-	size_t n;
-	if (kb_db_describe(
-		&api->req->cx, query, may_read, api, &cols, &n, why)) {
-		if (*why == NULL)
-			*why = "it cannot be judged now";
+	if (kb_db_describe(&api->req->cx, query, &d)) {
+		*why = d.why ? d.why : "it cannot be judged now";
 		return false;
 	}
 	find_items(query, &items);
-	*why = judge(cols, n, &items);
+	*why = judge(d.cols, d.n, &items);
 	if (*why != NULL)
 		return false;
-	c->fields = kb_new_array(a, n, struct field);
-	c->n_fields = n;
-	for (size_t i = 0; i < n; i++)
-		c->fields[i] = field_of(api, &cols[i], items.at[i]);
+	c->fields = kb_new_array(a, d.n, struct field);
+	c->n_fields = d.n;
+	for (size_t i = 0; i < d.n; i++)
+		c->fields[i] = field_of(api, &d.cols[i], items.at[i]);
 	return true;
 }

@@ -196,17 +196,22 @@ enum kb_err kb_exec_v(struct kb_cx *cx, const char *sql,
 struct kb_db_column {
 	const char *name, *type, *table, *origin;
 };
-/* Whether that statement may read the column ("": how many rows) of that
- * table. */
-typedef bool kb_db_may_read(void *arg, const char *table, const char *column);
+struct kb_db_described {
+	/* Whether the statement may read the column ("": how many rows) of
+	 * that table. */
+	bool (*may_read)(void *arg, const char *table, const char *column);
+	void *arg;
+	/* out: its columns, or why it is refused (for its author) */
+	struct kb_db_column *cols;
+	size_t n;
+	const char *why;
+};
 /*
  * Judges one SELECT that somebody else wrote, without running it: it reads
- * what may_read allows and does nothing else. Its columns, in the arena.
- * KB_INVALID with *why for its author otherwise.
+ * what may_read allows and does nothing else. KB_INVALID: it is refused.
  */
-enum kb_err kb_db_describe(struct kb_cx *cx, const char *sql,
-    kb_db_may_read *may_read, void *arg, struct kb_db_column **cols, size_t *n,
-    const char **why) KB_MUSTUSE;
+enum kb_err kb_db_describe(
+    struct kb_cx *cx, const char *sql, struct kb_db_described *d) KB_MUSTUSE;
 
 /* ---- transactions -------------------------------------------------------- */
 

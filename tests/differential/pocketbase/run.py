@@ -2,7 +2,7 @@
 """Compares a tenant's API with the real PocketBase server, call by call.
 
 Run by: tests/support/captive stack $PWD/tests/differential/pocketbase/run.py
-PB_AREA=NAME limits it to one area, PB_SHOW=N shows more findings (40).
+TEST_PB_AREA=NAME limits it to one area, TEST_PB_SHOW=N shows more findings (40).
 
 Some hundred calls go to both; statuses, key sets, types, values, messages and
 error codes must be the same but for what stands in differences.py. Closes with
@@ -64,7 +64,7 @@ def superuser_of_theirs(url):
 def compare(url):
     pair = Pair(superuser_of_theirs(url), superuser_of_ours(), excuse)
     for name, run in AREAS:
-        if os.environ.get("PB_AREA", name) != name:
+        if os.environ.get("TEST_PB_AREA", name) != name:
             continue
         pair.area = name
         try:
@@ -75,7 +75,7 @@ def compare(url):
 
 
 def report(pair):
-    for area, name, who, body, line in pair.findings[:int(os.environ.get("PB_SHOW", "40"))]:
+    for area, name, who, body, line in pair.findings[:int(os.environ.get("TEST_PB_SHOW", "40"))]:
         print(f"{area}: {name} as {who}" + (f" with {str(body)[:200]}" if body else "") + f"\n    {line}")
     for reason, calls in pair.excused.items():
         print(f"meant, {len(calls)} times: {reason}")

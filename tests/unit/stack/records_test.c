@@ -175,16 +175,21 @@ collections_are_the_admins_and_are_checked(void **state)
 		const char *body, *field, *code;
 	} cases[] = {
 		{ "{}", "name", "validation_required" },
-		{ "{\"name\":\"a b\"}", "name",
-		    "validation_collection_name_invalid" },
+		{ "{\"name\":\"a b\"}", "name", "validation_match_invalid" },
 		{ "{\"name\":\"USERS\"}", "name",
 		    "validation_collection_name_exists" },
 		{ "{\"name\":\"jobs\"}", "name",
 		    "validation_collection_name_exists" },
 		{ "{\"name\":\"x\",\"listRule\":\"nope = 1\"}", "listRule",
 		    "validation_invalid_rule" },
-		{ "{\"name\":\"x\",\"type\":\"view\"}", "type",
-		    "validation_invalid_value" },
+		{ "{\"name\":\"x\",\"type\":\"view\"}", "viewQuery",
+		    "validation_required" },
+		{ "{\"name\":\"x\",\"type\":\"view\",\"viewQuery\":"
+		  "\"SELECT id FROM _kombi_jobs\"}",
+		    "viewQuery", "validation_invalid_view_query" },
+		{ "{\"name\":\"x\",\"type\":\"view\",\"viewQuery\":"
+		  "\"SELECT id, password FROM users\"}",
+		    "viewQuery", "validation_invalid_view_query" },
 		{ "{\"name\":\"x\",\"indexes\":[\"DROP TABLE users\"]}", NULL,
 		    NULL },
 		{ "{\"name\":\"x\",\"fields\":[{\"name\":\"f\","
