@@ -52,6 +52,10 @@ extern const struct kb_rule flags_apply_rules[];
 	KB_DELETE(prefix "/api/collections/{collection}/records/{id}", KB_PUBLIC, records_delete, .summary = "Delete a record", .returns = "204 Deleted"), \
 	KB_GET(prefix "/api/collections/{collection}/auth-methods", KB_PUBLIC, auth_methods, .summary = "How to sign in", .returns = "200 Methods"), \
 	KB_POST(prefix "/api/collections/{collection}/auth-refresh", KB_PUBLIC, auth_refresh, .flags = KB_RAW_BODY, .summary = "A fresh session token", .returns = "200 Token and record")
+#define SETTINGS_ROUTES(prefix) \
+	KB_GET(prefix "/api/settings", KB_PUBLIC, settings_read, .summary = "Settings of the tenant's API; superusers only", .returns = "200 The settings"), \
+	KB_PATCH(prefix "/api/settings", KB_PUBLIC, settings_change, .flags = KB_RAW_BODY, .summary = "Change settings", .returns = "200 The settings"), \
+	KB_POST(prefix "/api/batch", KB_PUBLIC, records_batch, .flags = KB_RAW_BODY, .body_limit = RECORD_BODY, .summary = "Several changes of records, all or none", .returns = "200 An answer for each")
 /* clang-format on */
 
 const struct kb_route stack_routes[] = {
@@ -84,6 +88,7 @@ const struct kb_route stack_routes[] = {
 
 	COLLECTION_ROUTES(TENANT_SLUG),
 	RECORD_ROUTES(TENANT_SLUG),
+	SETTINGS_ROUTES(TENANT_SLUG),
 	RECORD_ROUTES(""),
 	KB_GET(TENANT_SLUG "/api/health", KB_PUBLIC, api_health,
 	    .summary = "That the API answers", .returns = "200 Healthy"),

@@ -336,6 +336,7 @@ kb_handler collections_list, collections_get, collections_post,
     collections_patch, collections_delete;
 kb_handler records_list, records_get, records_post, records_patch,
     records_delete;
+kb_handler records_batch, settings_read, settings_change;
 kb_handler auth_methods, auth_refresh, api_health;
 kb_handler tenants_create, tenants_get, tenants_patch, tenants_delete;
 kb_handler tenant_current, tenant_members, tenant_usage, tenant_flags;

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <kombi/crypto.h>
 #include <kombi/str.h>
 
+#include "records/settings.h"
 #include "stack.h"
 
 const struct kb_option stack_options[] = {
@@ -71,6 +73,20 @@ stackkits_base(const struct stack_config *c)
 	return url;
 }
 
+/* Secrets in settings are of this instance: by its own secret. */
+static void
+settings_key(struct kb_app *app)
+{
+	unsigned char key[32];
+	size_t len;
+	const unsigned char *secret = kb_secret_reveal(
+	    &app->common->service_secret, &len);
+
+	kb_hkdf_sha256(secret, len, "kombi stack settings", key, sizeof(key));
+	settings_set_key(key);
+	kb_wipe(key, sizeof(key));
+}
+
 static enum kb_err
 start(struct kb_app *app, void **state)
 {
@@ -84,6 +100,7 @@ start(struct kb_app *app, void **state)
 	kb_pair_keys(&app->common->service_secret,
 	    &app->common->service_secret_next, "stack", "stackkits",
 	    &s->stackkits_keys);
+	settings_key(app);
 	kb_audit_set_sink(audit_store);
 	*state = s;
 	return KB_OK;

@@ -181,6 +181,23 @@ kb_request_route(struct kb_request *req, const struct kb_router *router)
 	return KB_OK;
 }
 
+struct kb_request *
+kb_request_part(
+    const struct kb_request *req, enum kb_method method, const char *query)
+{
+	struct kb_request *part = kb_new(req->cx.arena, struct kb_request);
+	struct kb_request_private *p = kb_new(
+	    req->cx.arena, struct kb_request_private);
+
+	*part = *req;
+	*p = *req->private_;
+	part->private_ = p;
+	part->method = method;
+	part->query = query;
+	p->n_query = 0;
+	return decode_query(part) ? part : NULL;
+}
+
 /* JSON is UTF-8 (RFC 8259 8.1): another charset would be read as what it is
  * not. Other parameters have no meaning and do no harm. */
 static bool

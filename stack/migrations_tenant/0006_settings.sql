@@ -1,1 +1,7 @@
--- To be written by its owner.
+-- Settings of the tenant's API, one JSON text under "settings", as upstream.
+CREATE TABLE _params (
+  id TEXT NOT NULL PRIMARY KEY,
+  value TEXT NOT NULL,
+  created TEXT NOT NULL,
+  updated TEXT NOT NULL
+);

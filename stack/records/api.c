@@ -47,11 +47,14 @@ record_now(struct kb_arena *a)
 /* ---- errors
  * --------------------------------------------------------------------- */
 
-struct failure {
-	int status;
-	const char *message;
-	const struct api_errors *errors;
-};
+const char api_superusers_only[] = "Only superusers can perform this action.";
+
+bool
+rule_is_locked(
+    const struct api *api, const struct collection *c, enum api_rule r)
+{
+	return c->rules[r] == NULL && !api->superuser;
+}
 
 /* The rest of a dotted path below the first `depth` segments. */
 static const char *
@@ -107,58 +110,63 @@ write_errors(struct kb_jsonw *w, struct kb_arena *a,
 	}
 }
 
-static void
-failure_json(struct kb_jsonw *w, const void *obj)
+void
+api_failure_write(struct kb_jsonw *w, const void *failure)
 {
-	const struct failure *f = obj;
+	const struct api_failure *f = failure;
 	struct kb_arena *a = kb_arena_new(0);
 
 	kb_w_object(w, "data");
 	if (f->errors != NULL)
 		write_errors(w, a, f->errors, "");
 	kb_w_object_end(w);
-	kb_w_str(w, "message", f->message);
+	kb_w_str(w, "message", f->message ? f->message : text_of(f->status));
 	kb_w_int(w, "status", f->status);
 	kb_arena_free(a);
 }
 
-static struct kb_reply
-fail(struct kb_request *req, const struct failure *f)
+struct kb_reply
+api_failed(struct kb_request *req, const struct api_failure *f)
 {
 	if (f->status == 401)
 		kb_reply_header(req, "WWW-Authenticate", "Bearer");
 	if (f->status == 503)
 		kb_reply_header(req, "Retry-After", "1");
-	return kb_bare(req, f->status, failure_json, f);
+	return kb_bare(req, f->status, api_failure_write, f);
 }
 
 struct kb_reply
 api_fail(struct kb_request *req, int status, const char *message)
 {
-	struct failure f = { status, message ? message : text_of(status),
-		NULL };
+	struct api_failure f = { status, message, NULL };
 
-	return fail(req, &f);
+	return api_failed(req, &f);
 }
 
 struct kb_reply
 api_fail_fields(
     struct kb_request *req, const char *message, const struct api_errors *e)
 {
-	struct failure f = { 400, message, e };
+	struct api_failure f = { 400, message, e };
 
-	return fail(req, &f);
+	return api_failed(req, &f);
+}
+
+struct api_failure
+api_failure_of(enum kb_err err, const char *message)
+{
+	if (err == KB_UNAVAILABLE || err == KB_TIMEOUT ||
+	    err == KB_RESOURCE_LIMIT || err == KB_TOO_LARGE)
+		return (struct api_failure) { kb_err_status(err), NULL, NULL };
+	return (struct api_failure) { 400, message, NULL };
 }
 
 struct kb_reply
 api_fail_db(struct kb_request *req, enum kb_err err, const char *message)
 {
-	int status = kb_err_status(err);
+	struct api_failure f = api_failure_of(err, message);
 
-	if (err == KB_UNAVAILABLE || err == KB_TIMEOUT ||
-	    err == KB_RESOURCE_LIMIT || err == KB_TOO_LARGE)
-		return api_fail(req, status, NULL);
-	return api_fail(req, 400, message);
+	return api_failed(req, &f);
 }
 
 void
@@ -200,7 +208,9 @@ api_refusal(struct kb_request *req, enum kb_err err, struct kb_reply *reply)
 	} else if (!kb_str_starts(rest, "/api/collections")) {
 		return false;
 	}
-	*reply = api_fail(req, kb_err_status(err), NULL);
+	/* A method that a path has not is no route of it, as upstream. */
+	*reply = api_fail(
+	    req, err == KB_METHOD ? 404 : kb_err_status(err), NULL);
 	return true;
 }
 

@@ -169,7 +169,7 @@ check_select(struct check *ck, size_t i)
 	const struct field *f = &ck->c->fields[i];
 	int64_t n = 0;
 
-	while (f->values[n] != NULL)
+	while (f->values != NULL && f->values[n] != NULL)
 		n++;
 	if (n == 0)
 		bad(ck, at(ck, i, "values"), "validation_required",

@@ -113,7 +113,11 @@ static bool
 start_query(const struct level *l, struct query *q, const struct collection *c)
 {
 	query_init(q, l->api, c);
-	return query_rule(q, c->rules[RULE_VIEW]);
+	if (!query_rule(q, c->rules[RULE_VIEW]))
+		return false;
+	for (size_t i = 0; i < l->n; i++)
+		l->rows[i]->expands = true;
+	return true;
 }
 
 /* ---- a step

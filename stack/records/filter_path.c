@@ -480,7 +480,7 @@ from_request_text(struct walk *w, struct value *out)
 	if (w->n == 2 && strcmp(kind, "method") == 0)
 		value = kb_method_name(req->method);
 	else if (w->n == 2 && strcmp(kind, "context") == 0)
-		value = "default";
+		value = w->q->api->context ? w->q->api->context : "default";
 	else if (w->n == 3 && strcmp(kind, "query") == 0)
 		value = kb_query_param(req, w->seg[2]);
 	else if (w->n == 3 && strcmp(kind, "headers") == 0)

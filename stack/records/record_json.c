@@ -244,7 +244,30 @@ record_write(struct kb_jsonw *w, const struct api *api, const struct record *r,
 		if (pick != NULL && may_see(api, r, f))
 			write_value(w, f, r->cells[i], pick);
 	}
-	pick = r->expanded ? pick_of(p, "expand") : NULL;
+	pick = r->expands ? pick_of(p, "expand") : NULL;
 	if (pick != NULL)
 		write_expanded(w, api, r, pick->inner);
+}
+
+enum kb_err
+record_answer(const struct api *api, struct kb_cx *cx, struct record *r,
+    const char **text)
+{
+	const struct picker *p = picker_parse(
+	    cx->arena, kb_query_param(api->req, "fields"));
+	struct kb_jsonw w;
+	struct kb_buf b;
+	enum kb_err err = records_expand(
+	    api, cx, &r, 1, kb_query_param(api->req, "expand"));
+
+	if (err)
+		return err;
+	kb_buf_init(&b, 32u << 20);
+	kb_w_init(&w, &b);
+	kb_w_object(&w, NULL);
+	record_write(&w, api, r, p);
+	kb_w_object_end(&w);
+	*text = kb_strdup(cx->arena, kb_buf_str(&b));
+	kb_buf_free(&b);
+	return KB_OK;
 }

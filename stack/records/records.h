@@ -208,6 +208,7 @@ struct api {
 	 * member's row is in tenant->user, whose id is NULL otherwise). */
 	bool superuser;
 	const struct kb_json *body; /* an object, after api_body */
+	const char *context;        /* @request.context; NULL: "default" */
 	struct upload *uploads;     /* files of the body */
 	struct change *changes;     /* made by the request's transaction */
 };
@@ -234,6 +235,23 @@ api_run(struct kb_request *req, enum api_access access, api_handler *fn);
 const struct collection *api_collection(struct api *api);
 /* Reads the JSON body; false: *reply is the refusal. */
 bool api_body(struct api *api, struct kb_reply *reply);
+
+/* A refusal as it is told: {"status","message","data":{}}. */
+struct api_errors;
+struct api_failure {
+	int status;
+	const char *message; /* NULL: the status' own */
+	const struct api_errors *errors;
+};
+struct kb_reply api_failed(struct kb_request *req, const struct api_failure *f);
+/* Its members. */
+void api_failure_write(struct kb_jsonw *w, const void *failure);
+/* What the database answered, in this API's words. */
+struct api_failure api_failure_of(enum kb_err err, const char *message);
+/* A rule that is null lets superusers alone pass. */
+bool rule_is_locked(
+    const struct api *api, const struct collection *c, enum api_rule r);
+extern const char api_superusers_only[];
 
 /* {"status","message","data":{}}; message NULL: the status' own. */
 struct kb_reply
@@ -271,6 +289,7 @@ struct record {
 	const struct collection *c;
 	union cell *cells; /* one a field, in the fields' order */
 	struct expanded *expanded;
+	bool expands; /* a relation of it was asked for */
 };
 
 /* Records beside a record: expand.<name>. */
@@ -291,6 +310,10 @@ struct picker *picker_parse(struct kb_arena *a, const char *fields);
 /* Writes the members of the record's object. */
 void record_write(struct kb_jsonw *w, const struct api *api,
     const struct record *r, const struct picker *p);
+
+/* The record's object as text, with ?expand= and ?fields= of the request. */
+enum kb_err record_answer(const struct api *api, struct kb_cx *cx,
+    struct record *r, const char **text) KB_MUSTUSE;
 
 /* A field's value as it comes, judged and brought into the column's form. */
 struct judge {

@@ -441,8 +441,8 @@ record_duplicates(
 	bool shares;
 
 	if (n > 0)
-		api_error_add(cx->arena, errors, "id", "validation_pk_invalid",
-		    "The record primary key is invalid or already exists.");
+		api_error_add(cx->arena, errors, "id", "validation_not_unique",
+		    "Value must be unique.");
 	for (size_t i = 0; !err && r->c->indexes[i] != NULL; i++) {
 		if (!index_parse(cx->arena, r->c->indexes[i], &x) || !x.unique)
 			continue;

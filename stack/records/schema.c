@@ -151,11 +151,12 @@ hashed_id(struct kb_arena *a, const char *prefix, const char *text)
 static const char *const *
 read_strings(struct kb_arena *a, const struct kb_json *j)
 {
-	const char **list = kb_new_array(a, kb_json_size(j) + 1, const char *);
+	const char **list;
 	size_t n = 0;
 
 	if (kb_json_kind(j) != KB_JSON_ARRAY)
-		return list;
+		return NULL;
+	list = kb_new_array(a, kb_json_size(j) + 1, const char *);
 	for (j = kb_json_first(j); j != NULL; j = kb_json_after(j))
 		if (kb_json_text(j) != NULL)
 			list[n++] = kb_strdup(a, kb_json_text(j));
@@ -231,6 +232,10 @@ field_read(struct kb_arena *a, const struct kb_json *j, struct field *f,
 static void
 write_strings(struct kb_jsonw *w, const char *name, const char *const *list)
 {
+	if (list == NULL) {
+		kb_w_null(w, name);
+		return;
+	}
 	kb_w_array(w, name);
 	for (; *list != NULL; list++)
 		kb_w_str(w, NULL, *list);

@@ -434,27 +434,62 @@ static void
 check_url(struct judge *judge, const struct field *f, const char *s)
 {
 	const char *host = strstr(s, "://");
-	size_t len;
+	size_t len = host ? strcspn(host + 3, "/?#:") : 0;
 
-	len = host ? strcspn(host + 3, "/?#:") : 0;
-	if ((!kb_str_starts(s, "http://") && !kb_str_starts(s, "https://")) ||
-	    len == 0 || strpbrk(s, " \"<>\\^`{|}") != NULL ||
-	    kb_has_control(s, strlen(s)))
-		bad(judge, f, "validation_is_url", "Must be a valid URL.");
+	if (host == NULL || host == s || len == 0 ||
+	    strspn(s,
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+		"0123456789+-.") != (size_t)(host - s) ||
+	    strpbrk(s, " \"<>\\^`{|}") != NULL || kb_has_control(s, strlen(s)))
+		bad(judge, f, "validation_invalid_url", "Must be a valid url.");
 	else if (!domain_allowed(f, kb_strndup(judge->arena, host + 3, len)))
 		bad(judge, f, "validation_url_domain_not_allowed",
 		    "Url domain is not allowed.");
+}
+
+/* As RFC 3339 without what is zero, as upstream tells a bound. */
+static const char *
+threshold(struct kb_arena *a, const char *date)
+{
+	char *text = kb_strdup(a, date), *end;
+
+	if (strlen(text) < 11)
+		return kb_sprintf(a, "{\"threshold\":\"%s\"}", text);
+	text[10] = 'T';
+	end = strstr(text, ".000Z");
+	if (end != NULL)
+		memcpy(end, "Z", 2);
+	return kb_sprintf(a, "{\"threshold\":\"%s\"}", text);
 }
 
 static void
 check_date(struct judge *judge, const struct field *f, const char *s)
 {
 	if (f->after[0] != '\0' && strcmp(s, f->after) < 0)
-		bad(judge, f, "validation_min_greater_equal_than_required",
-		    "Must not be earlier.");
+		api_error_param(judge->arena, judge->errors, f->name,
+		    "validation_min_greater_equal_than_required",
+		    "Must not be earlier.", threshold(judge->arena, f->after));
 	else if (f->before[0] != '\0' && strcmp(s, f->before) > 0)
-		bad(judge, f, "validation_max_less_equal_than_required",
-		    "Must not be later.");
+		api_error_param(judge->arena, judge->errors, f->name,
+		    "validation_max_less_equal_than_required",
+		    "Must not be later.", threshold(judge->arena, f->before));
+}
+
+static void
+bad_choice(struct judge *judge, const struct field *f, const char *item)
+{
+	struct kb_arena *a = judge->arena;
+	struct kb_jsonw w;
+	struct kb_buf b;
+
+	kb_buf_init(&b, 8u << 20);
+	kb_w_init(&w, &b);
+	kb_w_object(&w, NULL);
+	kb_w_str(&w, "value", item);
+	kb_w_object_end(&w);
+	api_error_param(a, judge->errors, f->name, "validation_invalid_value",
+	    "Invalid value.", kb_strdup(a, kb_buf_str(&b)));
+	kb_buf_free(&b);
 }
 
 static void
@@ -468,16 +503,14 @@ check_select(struct judge *judge, const struct field *f, const char *s)
 		items = value_list(judge->arena, s, &n);
 	else if (s[0] == '\0')
 		n = 0;
-	while (f->values[allowed] != NULL)
+	while (f->values != NULL && f->values[allowed] != NULL)
 		allowed++;
 	if (field_is_multi(f) && (int64_t)n > f->max_select)
 		bad_bound(judge, f, "validation_too_many_values",
 		    "Select no more than", bound_of(f->max_select));
 	for (size_t i = 0; i < n; i++)
 		if (!holds(f->values, allowed, items[i]))
-			bad(judge, f, "validation_invalid_value",
-			    kb_sprintf(
-				judge->arena, "Invalid value %s.", items[i]));
+			bad_choice(judge, f, items[i]);
 }
 
 static void
@@ -502,10 +535,12 @@ check_size(
 	int64_t most = f->max_size > 0 ? f->max_size : fallback;
 
 	if (s != NULL && (int64_t)strlen(s) > most)
-		bad(judge, f,
+		api_error_param(judge->arena, judge->errors, f->name,
 		    f->type == FT_JSON ? "validation_json_size_limit"
 				       : "validation_content_size_limit",
-		    "The value is too large.");
+		    "The value is too large.",
+		    kb_sprintf(
+			judge->arena, "{\"maxSize\":%lld}", (long long)most));
 }
 
 static void

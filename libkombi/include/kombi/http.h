@@ -65,6 +65,14 @@ const char *kb_query_param(const struct kb_request *req, const char *name);
 /* Header of the request; NULL if absent. */
 const char *kb_header(const struct kb_request *req, const char *name);
 
+/*
+ * A request that came inside of another one (a batch): the same caller,
+ * headers and parameters, with a method and a query of its own. In the same
+ * arena; NULL: the query cannot be decoded.
+ */
+struct kb_request *kb_request_part(
+    const struct kb_request *req, enum kb_method method, const char *query);
+
 /* ---- replies --------------------------------------------------------------
  */
 

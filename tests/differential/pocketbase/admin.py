@@ -42,7 +42,7 @@ def batches(pair, root):
                      [one("PUT", id="lot000000000003", title="d")], [one("PUT", id="lot000000000003", title="e")], [one("PUT", title="f")], [one("POST", id=f"lot00000000001{i}", title="x") for i in range(6)],
                      [{"method": "POST", "url": "/api/collections/nothere/records", "body": {}}], [{"method": "POST", "url": "/api/settings", "body": {}}], [{"method": "DELETE", "url": path + "/nothere"}], [{}], "x",
                      [{"method": "POST", "url": path + "?fields=id&expand=x", "body": {"id": "lot000000000004", "title": "g"}, "headers": {"X-A": "b"}}]):
-        pair.post("/api/batch", {"requests": requests})
+        pair.post("/api/batch", {"requests": requests}, ignore=("id",) if "f" in str(requests)[-12:] else ())
     pair.get(path + "?sort=id")
     pair.patch("/api/settings", {"batch": {"enabled": False}}, root)
     pair.post("/api/batch", {"requests": []})
