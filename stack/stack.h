@@ -20,6 +20,12 @@ struct stack_config {
 	int64_t session_s;      /* life of a session token */
 	bool create_tenants;    /* SSO exchange may create the tenant */
 	int64_t tenant_idle_ms; /* close a tenant's database after */
+	/* mail.c: what tenants without a server of their own send by */
+	const char *smtp_host, *smtp_user, *smtp_from;
+	int64_t smtp_port;
+	bool smtp_tls;
+	struct kb_secret smtp_password;
+	const char *mail_dir; /* development's mailbox */
 };
 
 /* ---- tenants ----------------------------------------------------------- */
@@ -292,6 +298,9 @@ job_fn job_validate_run;
 enum kb_err run_say(struct job_run *run, const char *level, const char *step,
     const char *fmt, ...) KB_PRINTF(4, 5) KB_MUSTUSE;
 
+struct mail_queue;
+int64_t mail_work(struct kb_app *app, struct kb_cx *cx);
+
 /* kb_background.run: runs jobs; looks once after those of an earlier run;
  * closes idle tenants. */
 int64_t jobs_work(struct kb_app *app, struct kb_cx *cx);
@@ -305,6 +314,7 @@ struct stack_state {
 	char runner[KB_UUID_SIZE];          /* this run of the service */
 	char *stackkits;                    /* base URL */
 	struct kb_pair_keys stackkits_keys; /* stack -> stackkits */
+	struct mail_queue *mails;
 };
 
 static inline struct stack_state *

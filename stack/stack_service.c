@@ -8,6 +8,7 @@
 #include <kombi/str.h>
 
 #include "records/settings.h"
+#include "mail.h"
 #include "stack.h"
 
 const struct kb_option stack_options[] = {
@@ -37,6 +38,23 @@ const struct kb_option stack_options[] = {
 	    "KOMBI_TENANT_IDLE_MS", .fallback = "600000", .min = 100,
 	    .max = 86400000,
 	    .help = "a tenant's database is closed when unused for so long"),
+	KB_OPTION_STR(struct stack_config, smtp_host, "KOMBI_SMTP_HOST",
+	    .help = "mail server for tenants that have set none"),
+	KB_OPTION_INT(struct stack_config, smtp_port, "KOMBI_SMTP_PORT",
+	    .fallback = "587", .min = 1, .max = 65535, .help = "its port"),
+	KB_OPTION_BOOL(struct stack_config, smtp_tls, "KOMBI_SMTP_TLS",
+	    .fallback = "false",
+	    .help = "TLS from the first byte; else STARTTLS where offered"),
+	KB_OPTION_STR(struct stack_config, smtp_user, "KOMBI_SMTP_USER",
+	    .help = "its user name"),
+	KB_OPTION_SECRET(struct stack_config, smtp_password,
+	    "KOMBI_SMTP_PASSWORD", .help = "its password"),
+	KB_OPTION_STR(struct stack_config, smtp_from, "KOMBI_SMTP_FROM",
+	    .help = "sender's address of mails that go by it; else the"
+		    " tenant's own"),
+	KB_OPTION_STR(struct stack_config, mail_dir, "KOMBI_MAIL_DIR",
+	    .help = "development only: mails become files of this folder"
+		    " where no server is set"),
 	KB_OPTIONS_END,
 };
 
@@ -101,6 +119,7 @@ start(struct kb_app *app, void **state)
 	    &app->common->service_secret_next, "stack", "stackkits",
 	    &s->stackkits_keys);
 	settings_key(app);
+	s->mails = mail_queue_new();
 	kb_audit_set_sink(audit_store);
 	*state = s;
 	return KB_OK;
@@ -112,6 +131,7 @@ stop(struct kb_app *app)
 	struct stack_state *s = stack_state(app);
 
 	tenancy_free(s->tenancy);
+	mail_queue_free(s->mails);
 	free(s->stackkits);
 	free(s);
 }
@@ -137,6 +157,7 @@ static const struct kb_background background[] = {
 	{ "jobs", jobs_work },
 	{ "jobs-2", jobs_work },
 	{ "sweep", tenants_sweep },
+	{ "mail", mail_work },
 	{ NULL, NULL },
 };
 

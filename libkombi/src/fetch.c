@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fetch_bundle.h"
 #include <kombi/buf.h>
 #include <kombi/crypto.h>
 #include <kombi/fetch.h>
@@ -90,6 +91,12 @@ void
 kb_fetch_init(void)
 {
 	pthread_once(&once, init_once);
+}
+
+const char *
+fetch_bundle(void)
+{
+	return ca_bundle;
 }
 
 /* This thread's handle, with nothing set but its open connections. */

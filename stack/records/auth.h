@@ -126,4 +126,16 @@ enum kb_err auth_refs_delete(struct kb_cx *cx, const struct collection *of,
 enum kb_err
 auth_count(struct kb_cx *cx, const struct collection *c, int64_t *n) KB_MUSTUSE;
 
+/* ---- mails ----------------------------------------------------------------
+ */
+
+struct auth_mail {
+	enum mail_kind kind;
+	const char *to; /* NULL: the record's address */
+	const char *token, *otp, *otp_id, *alert;
+	bool at_once; /* tells of failures; else in the background */
+};
+enum kb_err auth_mail(struct api *api, const struct auth_row *row,
+    const struct auth_mail *m) KB_MUSTUSE;
+
 #endif
