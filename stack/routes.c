@@ -49,9 +49,22 @@ extern const struct kb_rule flags_apply_rules[];
 	KB_POST(prefix "/api/collections/{collection}/records", KB_PUBLIC, records_post, .flags = KB_RAW_BODY, .body_limit = RECORD_BODY, .summary = "Create a record", .returns = "200 The record"), \
 	KB_GET(prefix "/api/collections/{collection}/records/{id}", KB_PUBLIC, records_get, .summary = "One record", .returns = "200 The record"), \
 	KB_PATCH(prefix "/api/collections/{collection}/records/{id}", KB_PUBLIC, records_patch, .flags = KB_RAW_BODY, .body_limit = RECORD_BODY, .summary = "Change a record", .returns = "200 The record"), \
-	KB_DELETE(prefix "/api/collections/{collection}/records/{id}", KB_PUBLIC, records_delete, .summary = "Delete a record", .returns = "204 Deleted"), \
-	KB_GET(prefix "/api/collections/{collection}/auth-methods", KB_PUBLIC, auth_methods, .summary = "How to sign in", .returns = "200 Methods"), \
-	KB_POST(prefix "/api/collections/{collection}/auth-refresh", KB_PUBLIC, auth_refresh, .flags = KB_RAW_BODY, .summary = "A fresh session token", .returns = "200 Token and record")
+	KB_DELETE(prefix "/api/collections/{collection}/records/{id}", KB_PUBLIC, records_delete, .summary = "Delete a record", .returns = "204 Deleted")
+#define AUTH_PATH(prefix, name) prefix "/api/collections/{collection}/" name
+#define AUTH_POST(prefix, name, ...) KB_POST(AUTH_PATH(prefix, name), KB_PUBLIC, __VA_ARGS__, .flags = KB_RAW_BODY)
+#define AUTH_ROUTES(prefix) \
+	KB_GET(AUTH_PATH(prefix, "auth-methods"), KB_PUBLIC, auth_methods, .summary = "How to sign in", .returns = "200 Methods"), \
+	AUTH_POST(prefix, "auth-refresh", auth_refresh, .summary = "A fresh session token", .returns = "200 Token and record"), \
+	AUTH_POST(prefix, "auth-with-password", auth_with_password, .summary = "Sign in by password", .returns = "200 Token and record"), \
+	AUTH_POST(prefix, "request-otp", auth_request_otp, .summary = "A one-time password by mail", .returns = "200 Its id"), \
+	AUTH_POST(prefix, "auth-with-otp", auth_with_otp, .summary = "Sign in by one-time password", .returns = "200 Token and record"), \
+	AUTH_POST(prefix, "request-password-reset", auth_request_reset, .summary = "A mail for a new password", .returns = "204 Whether there is such an address or not"), \
+	AUTH_POST(prefix, "confirm-password-reset", auth_confirm_reset, .summary = "Set a new password by the mail's token", .returns = "204 Set"), \
+	AUTH_POST(prefix, "request-verification", auth_request_verification, .summary = "A mail to verify the address", .returns = "204 Whether there is such an address or not"), \
+	AUTH_POST(prefix, "confirm-verification", auth_confirm_verification, .summary = "Verify the address by the mail's token", .returns = "204 Verified"), \
+	AUTH_POST(prefix, "request-email-change", auth_request_email_change, .summary = "A mail to a new address", .returns = "204 Sent"), \
+	AUTH_POST(prefix, "confirm-email-change", auth_confirm_email_change, .summary = "Take a new address by the mail's token", .returns = "204 Changed"), \
+	AUTH_POST(prefix, "impersonate/{id}", auth_impersonate, .summary = "Act as a record; superusers, with a reason", .returns = "200 Token and record")
 #define SETTINGS_ROUTES(prefix) \
 	KB_GET(prefix "/api/settings", KB_PUBLIC, settings_read, .summary = "Settings of the tenant's API; superusers only", .returns = "200 The settings"), \
 	KB_PATCH(prefix "/api/settings", KB_PUBLIC, settings_change, .flags = KB_RAW_BODY, .summary = "Change settings", .returns = "200 The settings"), \
@@ -90,6 +103,13 @@ const struct kb_route stack_routes[] = {
 	RECORD_ROUTES(TENANT_SLUG),
 	SETTINGS_ROUTES(TENANT_SLUG),
 	RECORD_ROUTES(""),
+	AUTH_ROUTES(TENANT_SLUG),
+	AUTH_ROUTES(""),
+	KB_POST(TENANT_SLUG "/api/files/token", KB_PUBLIC, auth_file_token,
+	    .flags = KB_RAW_BODY,
+	    .summary = "A short token for protected"
+		       " files",
+	    .returns = "200 The token"),
 	KB_GET(TENANT_SLUG "/api/health", KB_PUBLIC, api_health,
 	    .summary = "That the API answers", .returns = "200 Healthy"),
 	KB_GET(TENANT_SLUG "/dashboard", KB_PUBLIC, session_dashboard,

@@ -299,6 +299,7 @@ enum kb_err run_say(struct job_run *run, const char *level, const char *step,
     const char *fmt, ...) KB_PRINTF(4, 5) KB_MUSTUSE;
 
 struct mail_queue;
+struct kb_window;
 int64_t mail_work(struct kb_app *app, struct kb_cx *cx);
 
 /* kb_background.run: runs jobs; looks once after those of an earlier run;
@@ -315,6 +316,7 @@ struct stack_state {
 	char *stackkits;                    /* base URL */
 	struct kb_pair_keys stackkits_keys; /* stack -> stackkits */
 	struct mail_queue *mails;
+	struct kb_window *auth_limits; /* records/auth_form.c */
 };
 
 static inline struct stack_state *
@@ -347,7 +349,11 @@ kb_handler collections_list, collections_get, collections_post,
 kb_handler records_list, records_get, records_post, records_patch,
     records_delete;
 kb_handler records_batch, settings_read, settings_change;
-kb_handler auth_methods, auth_refresh, api_health;
+kb_handler auth_methods, auth_refresh, auth_with_password, auth_with_otp,
+    auth_with_oauth2, auth_request_otp, auth_request_reset, auth_confirm_reset,
+    auth_request_verification, auth_confirm_verification,
+    auth_request_email_change, auth_confirm_email_change, auth_impersonate,
+    auth_file_token, oauth2_redirect_get, oauth2_redirect_post, api_health;
 kb_handler tenants_create, tenants_get, tenants_patch, tenants_delete;
 kb_handler tenant_current, tenant_members, tenant_usage, tenant_flags;
 kb_handler flags_apply;

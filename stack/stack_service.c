@@ -6,6 +6,7 @@
 
 #include <kombi/crypto.h>
 #include <kombi/str.h>
+#include <kombi/window.h>
 
 #include "records/settings.h"
 #include "mail.h"
@@ -120,6 +121,7 @@ start(struct kb_app *app, void **state)
 	    &s->stackkits_keys);
 	settings_key(app);
 	s->mails = mail_queue_new();
+	s->auth_limits = kb_window_new(&(struct kb_window_conf) { .keys = 0 });
 	kb_audit_set_sink(audit_store);
 	*state = s;
 	return KB_OK;
@@ -132,6 +134,7 @@ stop(struct kb_app *app)
 
 	tenancy_free(s->tenancy);
 	mail_queue_free(s->mails);
+	kb_window_free(s->auth_limits);
 	free(s->stackkits);
 	free(s);
 }

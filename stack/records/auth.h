@@ -10,7 +10,6 @@
 
 #include "records.h"
 
-#define SUPERUSERS_ID "pbc_3142635823" /* collection _superusers */
 #define TOKEN_KEY_SIZE 50
 
 /* A record with what is never shown of it. */
@@ -117,8 +116,6 @@ bool auth_may_register(const struct api *api, const struct collection *c);
  * `fresh`, to be stored. Superusers may. */
 enum kb_err auth_may_manage(struct api *api, struct kb_cx *cx,
     const struct record *r, bool fresh, bool *may) KB_MUSTUSE;
-/* Characters of [A-Za-z0-9] at random. */
-const char *auth_random(struct kb_arena *a, size_t n);
 
 /* auth_store.c: rows of a system collection (_mfas …) that belong to r. */
 enum kb_err auth_refs_delete(struct kb_cx *cx, const struct collection *of,
@@ -137,5 +134,116 @@ struct auth_mail {
 };
 enum kb_err auth_mail(struct api *api, const struct auth_row *row,
     const struct auth_mail *m) KB_MUSTUSE;
+
+/* ---- requests --------------------------------------------------------------
+ */
+
+/* The auth collection that the path names; NULL: *reply is the refusal. */
+const struct collection *auth_context(struct api *api, struct kb_reply *reply);
+
+/* What a body asks for, judged field by field. */
+struct form {
+	struct api *api;
+	struct api_errors errors;
+};
+/* Reads the body, which may be absent; false: *reply is the refusal. */
+bool form_open(struct form *f, struct api *api, struct kb_reply *reply);
+/* A member as text ("" if absent; numbers as they are written): of min to max
+ * characters where it is given, which it must be unless min is 0. */
+const char *
+form_text(struct form *f, const char *name, int64_t min, int64_t max);
+const char *form_email(struct form *f, const char *name);
+int64_t form_int(struct form *f, const char *name, int64_t min);
+void form_blame(
+    struct form *f, const char *field, const char *code, const char *message);
+/* Whether a field was found wrong. */
+bool form_bad(const struct form *f, const char *field);
+/* True: nothing was wrong; else *reply tells all. */
+bool form_ok(struct form *f, struct kb_reply *reply);
+
+/* The token of a form: *t is set unless an error was added. */
+enum kb_err auth_form_token(struct form *f, const struct collection *c,
+    enum token_kind kind, struct auth_token *t) KB_MUSTUSE;
+/* Whether it is the record's password; guesses are limited. */
+bool auth_password_is(struct api *api, const struct auth_row *row,
+    const char *password, bool *limited);
+/* Characters of UTF-8. */
+int64_t auth_characters(const char *text);
+
+/* One more of `what` by `who` ("" for all); false: over `most` in window_s. */
+struct auth_limit {
+	const char *what;
+	int64_t most, window_s;
+};
+bool auth_limit_take(
+    struct api *api, const struct auth_limit *limit, const char *who);
+void auth_limit_give(
+    struct api *api, const struct auth_limit *limit, const char *who);
+
+/* How somebody signed in. */
+struct sign_in {
+	const char *method; /* "password", "otp", "oauth2"; NULL: not by a
+			       factor of his own (refresh, impersonation) */
+	const char *token;  /* NULL: a fresh one */
+	const char *meta;   /* JSON text or NULL */
+};
+/* {token, record, meta}, or that it may not be, or {mfaId}. */
+struct kb_reply auth_respond(
+    struct api *api, const struct auth_row *row, const struct sign_in *how);
+/* The second factor. True: go on; else *reply is what the client gets. */
+bool auth_mfa_pass(struct api *api, const struct auth_row *row,
+    const char *method, struct kb_reply *reply);
+/* Notes where the sign-in came from, and tells the record of a new place. */
+enum kb_err auth_alert(struct api *api, const struct auth_row *row) KB_MUSTUSE;
+
+/* Rows of system collections that belong to a record (auth_store.c). */
+struct record *auth_ref_new(const struct api *api, struct kb_cx *cx,
+    const char *of, const struct record *r); /* to be filled and inserted */
+enum kb_err auth_ref_get(const struct api *api, struct kb_cx *cx,
+    const char *of, const char *id, struct record **out) KB_MUSTUSE;
+/* Newest first. */
+enum kb_err auth_refs(struct kb_cx *cx, const struct collection *of,
+    const struct record *r, struct record ***rows, size_t *n) KB_MUSTUSE;
+/* KB_NOT_FOUND: somebody was faster. */
+enum kb_err
+auth_ref_delete(struct kb_cx *cx, const struct record *ref) KB_MUSTUSE;
+enum kb_err auth_link_find(struct kb_cx *cx, const struct collection *links,
+    const struct record *link, struct record **out) KB_MUSTUSE;
+/* Those of like's collection that are older than that, of all records. */
+enum kb_err auth_refs_prune(
+    struct kb_cx *cx, const struct record *like, int64_t life_s) KB_MUSTUSE;
+/* Whether more than this many seconds went by since it was created. */
+bool auth_ref_old(const struct record *ref, int64_t life_s);
+
+/* Changes of the record `row`, by whom it belongs to: `fn` sets cells of a
+ * fresh copy; tokens end where password or address change. */
+typedef enum kb_err
+auth_change_fn(struct kb_cx *cx, struct record *r, void *arg);
+enum kb_err auth_save(struct api *api, const struct auth_row *row,
+    auth_change_fn *fn, void *arg) KB_MUSTUSE;
+
+/* ---- what others ask for ---------------------------------------------------
+ */
+
+/* A token of POST /api/files/token: the caller becomes its record (a bad one's
+ * caller stays who he is: KB_AUTH_INVALID). */
+enum kb_err
+auth_file_token_judge(struct api *api, const char *token) KB_MUSTUSE;
+
+/* A record of _superusers in the open tenant: the password is judged and
+ * hashed here, so outside of a transaction. KB_INVALID with *why (a sentence),
+ * KB_CONFLICT: the address has one. */
+struct superuser {
+	const char *email, *password;
+	const char *why; /* set by KB_INVALID */
+	const char *id;  /* set by KB_OK */
+};
+enum kb_err auth_superuser_create(
+    struct kb_cx *cx, struct tenant_handle *h, struct superuser *su) KB_MUSTUSE;
+
+/* New secrets for all collections and new token keys for all auth records of
+ * an open tenant: no token made before is good any more. */
+enum kb_err
+auth_rotate_all(struct kb_cx *cx, struct tenant_handle *h) KB_MUSTUSE;
 
 #endif

@@ -4,7 +4,6 @@
  */
 #include <string.h>
 
-#include <kombi/crypto.h>
 #include <kombi/password.h>
 #include <kombi/regex.h>
 #include <kombi/str.h>
@@ -16,26 +15,6 @@
 /* What the platform keeps of its members: for the tenant's admins. */
 static const char *const platform_fields[] = { "role", "permissions", "ssoSub",
 	"ssoProvider", "disabled" };
-
-const char *
-auth_random(struct kb_arena *a, size_t n)
-{
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				       "abcdefghijklmnopqrstuvwxyz0123456789";
-	char *out = kb_arena_alloc(a, n + 1);
-	size_t i = 0;
-
-	while (i < n) {
-		unsigned char random[64];
-
-		kb_random(random, sizeof(random));
-		/* 248 is a multiple of 62: no letter comes more often. */
-		for (size_t k = 0; k < sizeof(random) && i < n; k++)
-			if (random[k] < 248)
-				out[i++] = alphabet[random[k] % 62];
-	}
-	return out;
-}
 
 /* ---- before the transaction
  * ----------------------------------------------------------- */
@@ -62,8 +41,7 @@ given(const char *text)
 static unsigned
 cost_of(const struct field *f)
 {
-	(void)f;
-	return 0;
+	return f->cost > 0 ? (unsigned)f->cost : 0;
 }
 
 enum kb_err
@@ -224,34 +202,24 @@ judge_password(const struct apply *a)
 	judge_old(a);
 }
 
-static size_t
-characters(const char *text)
-{
-	size_t n = 0;
-
-	for (; *text != '\0'; text++)
-		n += ((unsigned char)*text & 0xc0) != 0x80;
-	return n;
-}
-
 /* What the field asks of a password; the record's other errors go with it. */
 static void
 judge_length(const struct apply *a, const struct field *f)
 {
 	struct kb_arena *arena = a->cx->arena;
 	const char *text = a->change->password;
-	size_t n = characters(text);
+	int64_t n = auth_characters(text);
 	int64_t max = f->max_len > 0 ? f->max_len : PASSWORD_CHARS;
 	const struct kb_regex *re = NULL;
 	const char *why;
 
 	if (given(f->pattern))
 		re = kb_regex_new(arena, f->pattern, 0, &why);
-	if ((int64_t)n < f->min_len)
+	if (n < f->min_len)
 		blame(a, "password", "validation_min_text_constraint",
 		    kb_sprintf(arena, "Must be at least %lld character(s).",
 			(long long)f->min_len));
-	else if ((int64_t)n > max)
+	else if (n > max)
 		blame(a, "password", "validation_max_text_constraint",
 		    kb_sprintf(arena, "Must be less than %lld character(s).",
 			(long long)max));
@@ -280,7 +248,7 @@ set_key(const struct apply *a)
 		return;
 	if (a->was == NULL && given(auth_text(a->r, "tokenKey")))
 		return;
-	key.text = auth_random(a->cx->arena, TOKEN_KEY_SIZE);
+	key.text = random_key(a->cx->arena, TOKEN_KEY_SIZE);
 	(void)auth_set(a->r, "tokenKey", key);
 }
 

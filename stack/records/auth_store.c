@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #include <kombi/str.h>
+#include <kombi/time.h>
 
 #include "auth.h"
 
@@ -145,4 +146,128 @@ auth_count(struct kb_cx *cx, const struct collection *c, int64_t *n)
 
 	*n = row.n;
 	return err;
+}
+
+struct record *
+auth_ref_new(const struct api *api, struct kb_cx *cx, const char *of,
+    const struct record *r)
+{
+	const struct collection *c = schema_find(api->schema, of);
+	struct record *ref = kb_new(cx->arena, struct record);
+	union cell now = { .text = record_now(cx->arena) };
+
+	ref->c = c;
+	ref->cells = kb_new_array(cx->arena, c->n_fields, union cell);
+	for (size_t i = 0; i < c->n_fields; i++)
+		ref->cells[i] = value_zero(&c->fields[i]);
+	(void)auth_set(
+	    ref, "id", (union cell) { .text = record_new_id(cx->arena) });
+	(void)auth_set(ref, "collectionRef", (union cell) { .text = r->c->id });
+	(void)auth_set(
+	    ref, "recordRef", (union cell) { .text = record_id_of(r) });
+	(void)auth_set(ref, "created", now);
+	(void)auth_set(ref, "updated", now);
+	return ref;
+}
+
+static enum kb_err
+refs_where(struct kb_cx *cx, const struct collection *of, const char *where,
+    const struct kb_val *values, struct record ***rows_out, size_t *n)
+{
+	size_t size = of->n_fields * sizeof(union cell);
+	struct kb_rows rows = kb_query_v(cx,
+	    kb_sprintf(cx->arena, "SELECT %s FROM %s t WHERE %s", of->columns,
+		sql_name(cx->arena, of->table), where),
+	    values);
+	char *all;
+	enum kb_err err = kb_rows_all(&rows, of->cols, size, &all, n);
+
+	*rows_out = kb_new_array(cx->arena, *n + 1, struct record *);
+	for (size_t i = 0; !err && i < *n; i++) {
+		struct record *r = kb_new(cx->arena, struct record);
+
+		r->c = of;
+		r->cells = (union cell *)(void *)(all + i * size);
+		(*rows_out)[i] = r;
+	}
+	return err;
+}
+
+static enum kb_err
+first_of(enum kb_err err, struct record **rows, size_t n, struct record **out)
+{
+	if (!err && n == 0)
+		err = KB_NOT_FOUND;
+	if (!err)
+		*out = rows[0];
+	return err;
+}
+
+enum kb_err
+auth_ref_get(const struct api *api, struct kb_cx *cx, const char *of,
+    const char *id, struct record **out)
+{
+	const struct collection *c = schema_find(api->schema, of);
+	struct record **rows;
+	size_t n;
+	enum kb_err err = refs_where(cx, c, "t.\"id\" = $1",
+	    (const struct kb_val[]) { KB_TEXT(id), KB_SQL_END_ }, &rows, &n);
+
+	return first_of(err, rows, n, out);
+}
+
+enum kb_err
+auth_refs(struct kb_cx *cx, const struct collection *of, const struct record *r,
+    struct record ***rows, size_t *n)
+{
+	return refs_where(cx, of,
+	    "t.\"collectionRef\" = $1 AND t.\"recordRef\" = $2"
+	    " ORDER BY t.\"created\" DESC, t.rowid DESC LIMIT 100",
+	    (const struct kb_val[]) {
+		KB_TEXT(r->c->id), KB_TEXT(record_id_of(r)), KB_SQL_END_ },
+	    rows, n);
+}
+
+enum kb_err
+auth_link_find(struct kb_cx *cx, const struct collection *links,
+    const struct record *link, struct record **out)
+{
+	struct record **rows;
+	size_t n;
+	enum kb_err err = refs_where(cx, links,
+	    "t.\"collectionRef\" = $1 AND t.\"provider\" = $2"
+	    " AND t.\"providerId\" = $3",
+	    (const struct kb_val[]) { KB_TEXT(auth_text(link, "collectionRef")),
+		KB_TEXT(auth_text(link, "provider")),
+		KB_TEXT(auth_text(link, "providerId")), KB_SQL_END_ },
+	    &rows, &n);
+
+	return first_of(err, rows, n, out);
+}
+
+enum kb_err
+auth_ref_delete(struct kb_cx *cx, const struct record *ref)
+{
+	int64_t gone = 0;
+	enum kb_err err = kb_exec_n(cx, &gone,
+	    kb_sprintf(cx->arena, "DELETE FROM %s WHERE \"id\" = $1",
+		sql_name(cx->arena, ref->c->table)),
+	    KB_TEXT(record_id_of(ref)));
+
+	return !err && gone == 0 ? KB_NOT_FOUND : err;
+}
+
+enum kb_err
+auth_refs_prune(struct kb_cx *cx, const struct record *like, int64_t life_s)
+{
+	char before[KB_RFC3339_SIZE];
+
+	kb_rfc3339(kb_wall_ms() - life_s * 1000, before);
+	before[10] = ' ';
+	return kb_exec(cx,
+	    kb_sprintf(cx->arena,
+		"DELETE FROM %s WHERE \"collectionRef\" = $1"
+		" AND \"created\" < $2",
+		sql_name(cx->arena, like->c->table)),
+	    KB_TEXT(auth_text(like, "collectionRef")), KB_TEXT(before));
 }

@@ -114,6 +114,16 @@ pick_of(const struct picker *p, const char *name)
 	return any;
 }
 
+bool
+picker_wants(
+    const struct picker *p, const char *name, const struct picker **inner)
+{
+	const struct pick *pick = pick_of(p, name);
+
+	*inner = pick ? pick->inner : NULL;
+	return pick != NULL;
+}
+
 /* ---- values
  * ---------------------------------------------------------------------------
  */
@@ -192,6 +202,9 @@ may_see(const struct api *api, const struct record *r, const struct field *f)
 {
 	union cell shown = { .flag = false };
 
+	if (f->type == FT_PASSWORD ||
+	    (r->c->auth && strcmp(f->name, "tokenKey") == 0))
+		return false;
 	if (api->superuser)
 		return true;
 	if (f->hidden)

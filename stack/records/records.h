@@ -207,6 +207,7 @@ struct api {
 	/* Of _superusers, or a member of the platform with role admin (any
 	 * member's row is in tenant->user, whose id is NULL otherwise). */
 	bool superuser;
+	const char *context;        /* @request.context; NULL: "default" */
 	const struct kb_json *body; /* an object, after api_body */
 	const char *context;        /* @request.context; NULL: "default" */
 	struct upload *uploads;     /* files of the body */
@@ -307,6 +308,9 @@ const char *record_new_id(struct kb_arena *a);
 /* ?fields=: NULL picks everything. */
 struct picker;
 struct picker *picker_parse(struct kb_arena *a, const char *fields);
+/* Whether a member is picked; *inner: what of it. */
+bool picker_wants(
+    const struct picker *p, const char *name, const struct picker **inner);
 /* Writes the members of the record's object. */
 void record_write(struct kb_jsonw *w, const struct api *api,
     const struct record *r, const struct picker *p);

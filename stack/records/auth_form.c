@@ -1,0 +1,164 @@
+/* What auth's requests have in common: the collection, the body's fields,
+ * limits of attempts. */
+#include <string.h>
+
+#include <kombi/str.h>
+#include <kombi/window.h>
+
+#include "auth.h"
+
+const struct collection *
+auth_context(struct api *api, struct kb_reply *reply)
+{
+	const struct collection *c = api_collection(api);
+
+	if (c->auth)
+		return c;
+	*reply = api_fail(
+	    api->req, 404, "Missing or invalid auth collection context.");
+	return NULL;
+}
+
+/* ---- bodies
+ * ---------------------------------------------------------------------------
+ */
+
+bool
+form_open(struct form *f, struct api *api, struct kb_reply *reply)
+{
+	const char *why;
+
+	*f = (struct form) { .api = api };
+	if (api->req->body_len > 0)
+		return api_body(api, reply);
+	return kb_json_parse(api->req->cx.arena, "{}", 2, &api->body, &why) ==
+	    KB_OK;
+}
+
+void
+form_blame(
+    struct form *f, const char *field, const char *code, const char *message)
+{
+	api_error_add(f->api->req->cx.arena, &f->errors, field, code, message);
+}
+
+bool
+form_bad(const struct form *f, const char *field)
+{
+	const struct api_error *e = f->errors.first;
+
+	while (e != NULL && strcmp(e->path, field) != 0)
+		e = e->next;
+	return e != NULL;
+}
+
+int64_t
+auth_characters(const char *text)
+{
+	int64_t n = 0;
+
+	for (; *text != '\0'; text++)
+		n += ((unsigned char)*text & 0xc0) != 0x80;
+	return n;
+}
+
+const char *
+form_text(struct form *f, const char *name, int64_t min, int64_t max)
+{
+	struct kb_arena *a = f->api->req->cx.arena;
+	const struct kb_json *j = kb_json_get(f->api->body, name);
+	const char *text = kb_json_text(j);
+	int64_t n;
+
+	if (j != NULL && kb_json_kind(j) == KB_JSON_NUMBER)
+		text = kb_json_print(a, j);
+	if (text == NULL)
+		text = "";
+	n = auth_characters(text);
+	if (n == 0 && min > 0)
+		form_blame(f, name, "validation_required", "Cannot be blank.");
+	else if (n > 0 && (n < min || n > max))
+		api_error_param(a, &f->errors, name,
+		    "validation_length_out_of_range",
+		    kb_sprintf(a, "The length must be between %lld and %lld.",
+			(long long)(min > 0 ? min : 1), (long long)max),
+		    kb_sprintf(a, "{\"max\":%lld,\"min\":%lld}", (long long)max,
+			(long long)(min > 0 ? min : 1)));
+	return text;
+}
+
+const char *
+form_email(struct form *f, const char *name)
+{
+	const char *text = form_text(f, name, 1, 255);
+
+	if (text[0] != '\0' && !form_bad(f, name) && !kb_is_email(text))
+		form_blame(f, name, "validation_is_email",
+		    "Must be a valid email address.");
+	return text;
+}
+
+int64_t
+form_int(struct form *f, const char *name, int64_t min)
+{
+	const struct kb_json *j = kb_json_get(f->api->body, name);
+	struct kb_arena *a = f->api->req->cx.arena;
+	int64_t n = 0;
+
+	if (j != NULL && kb_json_kind(j) != KB_JSON_NULL &&
+	    !kb_json_integer(j, &n))
+		form_blame(
+		    f, name, "validation_invalid_value", "Invalid value.");
+	else if (n < min)
+		api_error_param(a, &f->errors, name,
+		    "validation_min_greater_equal_than_required",
+		    kb_sprintf(a, "Must be no less than %lld.", (long long)min),
+		    kb_sprintf(a, "{\"threshold\":%lld}", (long long)min));
+	return n;
+}
+
+bool
+form_ok(struct form *f, struct kb_reply *reply)
+{
+	if (f->errors.n == 0)
+		return true;
+	*reply = api_fail_fields(f->api->req,
+	    "An error occurred while validating the submitted data.",
+	    &f->errors);
+	return false;
+}
+
+/* ---- limits
+ * ---------------------------------------------------------------------------
+ */
+
+static struct kb_slice
+limit_key(struct api *api, const struct auth_limit *limit, const char *who)
+{
+	return kb_slice_of(kb_sprintf(api->req->cx.arena, "%s\n%s\n%s",
+	    api->tenant->row.id, limit->what, who));
+}
+
+bool
+auth_limit_take(
+    struct api *api, const struct auth_limit *limit, const char *who)
+{
+	struct kb_window_rule rule = { KB_WINDOW_SLIDING, limit->most,
+		limit->window_s };
+	struct kb_window_verdict verdict;
+
+	kb_window_take(stack_state(kb_app(api->req))->auth_limits,
+	    limit_key(api, limit, who), &rule, &verdict);
+	return !verdict.over;
+}
+
+void
+auth_limit_give(
+    struct api *api, const struct auth_limit *limit, const char *who)
+{
+	struct kb_window_rule rule = { KB_WINDOW_SLIDING, limit->most,
+		limit->window_s };
+
+	kb_window_give(stack_state(kb_app(api->req))->auth_limits,
+	    limit_key(api, limit, who), &rule);
+}
