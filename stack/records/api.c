@@ -296,7 +296,10 @@ run(struct api *api, enum api_access access, api_handler *fn)
 	if (why != NULL)
 		return api_fail(req, status, why);
 	if (has_collection(req) && api_collection(api) == NULL)
-		return api_fail(req, 404, "Missing collection context.");
+		return api_fail(req, 404,
+		    strstr(req->route->pattern, "{collection}/records")
+			? "Missing collection context."
+			: "Missing or invalid collection context.");
 	return fn(api);
 }
 

@@ -158,9 +158,7 @@ refresh(struct api *api)
 	enum kb_err err;
 
 	if (api->auth->c != c)
-		return api_fail(req, 403,
-		    "The authorized record is not allowed to perform this"
-		    " action.");
+		return auth_other_collection(api);
 	err = auth_row_get(&req->cx, c, api->auth->id, &row);
 	if (err)
 		return api_fail_db(req, err, "Failed to authenticate.");

@@ -141,14 +141,18 @@ enum kb_err auth_mail(struct api *api, const struct auth_row *row,
 /* The auth collection that the path names; NULL: *reply is the refusal. */
 const struct collection *auth_context(struct api *api, struct kb_reply *reply);
 
+/* The caller's token is of another one. */
+struct kb_reply auth_other_collection(struct api *api);
+
 /* What a body asks for, judged field by field. */
 struct form {
 	struct api *api;
 	struct api_errors errors;
+	bool unreadable; /* a member of another kind */
 };
 /* Reads the body, which may be absent; false: *reply is the refusal. */
 bool form_open(struct form *f, struct api *api, struct kb_reply *reply);
-/* A member as text ("" if absent; numbers as they are written): of min to max
+/* A member as text ("" if absent): of min to max
  * characters where it is given, which it must be unless min is 0. */
 const char *
 form_text(struct form *f, const char *name, int64_t min, int64_t max);

@@ -226,9 +226,6 @@ judge_length(const struct apply *a, const struct field *f)
 	else if (re != NULL && !kb_regex_match(re, kb_slice_of(text), NULL))
 		blame(a, "password", "validation_invalid_format",
 		    "Invalid value format.");
-	else if (a->change->hash == NULL)
-		blame(a, "password", "validation_invalid_value",
-		    "Invalid value.");
 }
 
 /* ---- the record
@@ -316,6 +313,9 @@ auth_record_apply(struct api *api, struct kb_cx *cx,
 	if (collection_field(r->c, "password") != NULL)
 		judge_password(&a);
 	if (errors->n > before)
+		return KB_INVALID;
+	/* Longer than can be hashed: refused as it is, without a field. */
+	if (given(change->password) && change->hash == NULL)
 		return KB_INVALID;
 	apply(&a);
 	return judge_id(&a);

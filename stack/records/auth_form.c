@@ -19,6 +19,15 @@ auth_context(struct api *api, struct kb_reply *reply)
 	return NULL;
 }
 
+struct kb_reply
+auth_other_collection(struct api *api)
+{
+	return api_fail(api->req, 403,
+	    kb_sprintf(api->req->cx.arena,
+		"The request requires auth record from %s collection.",
+		api->auth->c->name));
+}
+
 /* ---- bodies
  * ---------------------------------------------------------------------------
  */
@@ -67,13 +76,12 @@ form_text(struct form *f, const char *name, int64_t min, int64_t max)
 {
 	struct kb_arena *a = f->api->req->cx.arena;
 	const struct kb_json *j = kb_json_get(f->api->body, name);
-	const char *text = kb_json_text(j);
+	const char *text = kb_json_text(j) ? kb_json_text(j) : "";
 	int64_t n;
 
-	if (j != NULL && kb_json_kind(j) == KB_JSON_NUMBER)
-		text = kb_json_print(a, j);
-	if (text == NULL)
-		text = "";
+	if (j != NULL && kb_json_kind(j) != KB_JSON_STRING &&
+	    kb_json_kind(j) != KB_JSON_NULL)
+		f->unreadable = true;
 	n = auth_characters(text);
 	if (n == 0 && min > 0)
 		form_blame(f, name, "validation_required", "Cannot be blank.");
@@ -120,6 +128,11 @@ form_int(struct form *f, const char *name, int64_t min)
 bool
 form_ok(struct form *f, struct kb_reply *reply)
 {
+	if (f->unreadable) {
+		*reply = api_fail(f->api->req, 400,
+		    "An error occurred while loading the submitted data.");
+		return false;
+	}
 	if (f->errors.n == 0)
 		return true;
 	*reply = api_fail_fields(f->api->req,

@@ -128,24 +128,6 @@ render(struct kb_arena *a, const struct settings *s, const struct auth_mail *m,
 	};
 }
 
-/* Until a tenant has settings: what they are by default. */
-__attribute__((weak)) enum kb_err
-settings_get(
-    struct kb_cx *cx, struct tenant_handle *handle, const struct settings **out)
-{
-	struct settings *s = kb_new(cx->arena, struct settings);
-
-	(void)handle;
-	*s = (struct settings) {
-		.app_name = "Acme",
-		.app_url = "http://localhost:8090",
-		.sender_name = "Support",
-		.sender_address = "support@example.com",
-	};
-	*out = s;
-	return KB_OK;
-}
-
 enum kb_err
 auth_mail(
     struct api *api, const struct auth_row *row, const struct auth_mail *m)

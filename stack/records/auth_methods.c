@@ -151,7 +151,10 @@ methods_json(struct kb_jsonw *w, const void *obj)
 	write_factor(w, "mfa", o->mfa, o->mfa_s);
 	write_factor(w, "otp", o->otp, o->otp_s);
 	/* What older clients read. */
-	write_offers(w, "authProviders", m);
+	if (o->oauth2)
+		write_offers(w, "authProviders", m);
+	else
+		kb_w_null(w, "authProviders");
 	kb_w_bool(w, "usernamePassword", by_identity(o, "username"));
 	kb_w_bool(w, "emailPassword", by_identity(o, "email"));
 }

@@ -13,7 +13,7 @@
 #define RECENT_MAX 9
 #define LENGTH_MAX 30
 
-static const char bad_otp[] = "Invalid or expired OTP";
+static const char bad_otp[] = "Invalid or expired OTP.";
 static const struct auth_limit guesses = { "otp", 5, 180 };
 
 static void

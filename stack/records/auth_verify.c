@@ -208,9 +208,7 @@ request_email_change(struct api *api)
 	if (c == NULL)
 		return reply;
 	if (api->auth->c != c)
-		return api_fail(req, 403,
-		    "The authorized record is not allowed to perform this"
-		    " action.");
+		return auth_other_collection(api);
 	if (auth_is_superuser(c))
 		return api_fail(req, 400, superusers_change);
 	if (!form_open(&f, api, &reply))

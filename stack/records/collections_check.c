@@ -205,6 +205,18 @@ check_text(struct check *ck, size_t i)
 		    "Only id can be the primary key.");
 }
 
+static bool
+is_auth_field(const char *name)
+{
+	size_t n;
+	const struct field *fields = auth_fields(&n);
+
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(fields[i].name, name) == 0)
+			return true;
+	return false;
+}
+
 static void
 check_change(struct check *ck, size_t i)
 {
@@ -214,7 +226,8 @@ check_change(struct check *ck, size_t i)
 		if (strcmp(ck->was->fields[k].id, f->id) == 0)
 			was = &ck->was->fields[k];
 	if (was == NULL) {
-		if (f->system && strcmp(f->name, "id") != 0)
+		if (f->system && strcmp(f->name, "id") != 0 &&
+		    !(ck->c->type == CT_AUTH && is_auth_field(f->name)))
 			bad(ck, at(ck, i, "system"), "validation_invalid_value",
 			    "System fields cannot be added.");
 		return;

@@ -209,7 +209,6 @@ struct api {
 	bool superuser;
 	const char *context;        /* @request.context; NULL: "default" */
 	const struct kb_json *body; /* an object, after api_body */
-	const char *context;        /* @request.context; NULL: "default" */
 	struct upload *uploads;     /* files of the body */
 	struct change *changes;     /* made by the request's transaction */
 };

@@ -220,6 +220,12 @@ read_mail(struct kb_arena *a, const struct kb_json *j, int kind,
 	read_str(a, template, "body", &o->mails[kind].body);
 }
 
+static bool
+same_rule(const char *a, const char *b)
+{
+	return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
 struct auth_options *
 auth_options_read(
     struct kb_arena *a, const struct kb_json *j, const struct auth_options *was)
@@ -253,6 +259,9 @@ auth_options_read(
 	}
 	for (int i = 0; i < MAIL_COUNT; i++)
 		read_mail(a, j, i, o);
+	/* Who came in under another rule asks anew. */
+	if (was != NULL && !same_rule(was->auth_rule, o->auth_rule))
+		o->tokens[TOKEN_AUTH].secret = random_key(a, SECRET_SIZE);
 	return o;
 }
 

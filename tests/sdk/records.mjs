@@ -47,7 +47,7 @@ const tests = {
 
   async "sign-in methods are told"() {
     const methods = await guest.collection("users").listAuthMethods();
-    assert.equal(methods.password.enabled, false);
+    assert.deepEqual(methods.password, { enabled: true, identityFields: ["email"] });
     assert.deepEqual(methods.oauth2.providers, []);
     assert.equal(methods.mfa.enabled, false);
   },
