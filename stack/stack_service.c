@@ -8,8 +8,8 @@
 #include <kombi/str.h>
 #include <kombi/window.h>
 
-#include "records/settings.h"
 #include "mail.h"
+#include "records/settings.h"
 #include "stack.h"
 
 const struct kb_option stack_options[] = {
