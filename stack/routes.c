@@ -56,6 +56,7 @@ extern const struct kb_rule flags_apply_rules[];
 	KB_GET(AUTH_PATH(prefix, "auth-methods"), KB_PUBLIC, auth_methods, .summary = "How to sign in", .returns = "200 Methods"), \
 	AUTH_POST(prefix, "auth-refresh", auth_refresh, .summary = "A fresh session token", .returns = "200 Token and record"), \
 	AUTH_POST(prefix, "auth-with-password", auth_with_password, .summary = "Sign in by password", .returns = "200 Token and record"), \
+	AUTH_POST(prefix, "auth-with-oauth2", auth_with_oauth2, .summary = "Sign in by another provider's code", .returns = "200 Token and record"), \
 	AUTH_POST(prefix, "request-otp", auth_request_otp, .summary = "A one-time password by mail", .returns = "200 Its id"), \
 	AUTH_POST(prefix, "auth-with-otp", auth_with_otp, .summary = "Sign in by one-time password", .returns = "200 Token and record"), \
 	AUTH_POST(prefix, "request-password-reset", auth_request_reset, .summary = "A mail for a new password", .returns = "204 Whether there is such an address or not"), \

@@ -226,6 +226,10 @@ auth_change_fn(struct kb_cx *cx, struct record *r, void *arg);
 enum kb_err auth_save(struct api *api, const struct auth_row *row,
     auth_change_fn *fn, void *arg) KB_MUSTUSE;
 
+/* The same inside of a transaction. */
+enum kb_err auth_save_tx(struct api *api, struct kb_cx *cx,
+    const struct auth_row *row, auth_change_fn *fn, void *arg) KB_MUSTUSE;
+
 /* ---- what others ask for ---------------------------------------------------
  */
 
@@ -249,5 +253,11 @@ enum kb_err auth_superuser_create(
  * an open tenant: no token made before is good any more. */
 enum kb_err
 auth_rotate_all(struct kb_cx *cx, struct tenant_handle *h) KB_MUSTUSE;
+
+/* auth_store.c, in auth_rotate_all's transaction. */
+enum kb_err auth_rotate_secrets(struct kb_cx *cx) KB_MUSTUSE;
+enum kb_err
+auth_rotate_keys(struct kb_cx *cx, const struct collection *c) KB_MUSTUSE;
+enum kb_err auth_empty(struct kb_cx *cx, const struct collection *c) KB_MUSTUSE;
 
 #endif

@@ -41,9 +41,8 @@ differs(const struct record *a, const struct record *b, const char *field)
 }
 
 static enum kb_err
-save_tx(struct kb_cx *cx, void *arg)
+save(struct kb_cx *cx, const struct save *s)
 {
-	const struct save *s = arg;
 	struct record *was, *r;
 	union cell v;
 	enum kb_err err = read_again(cx, s, &was);
@@ -65,6 +64,12 @@ save_tx(struct kb_cx *cx, void *arg)
 	return err ? err : auth_record_stored(s->api, cx, was, r);
 }
 
+static enum kb_err
+save_tx(struct kb_cx *cx, void *arg)
+{
+	return save(cx, arg);
+}
+
 enum kb_err
 auth_save(
     struct api *api, const struct auth_row *row, auth_change_fn *fn, void *arg)
@@ -72,6 +77,15 @@ auth_save(
 	struct save s = { api, row, fn, arg };
 
 	return kb_transaction(&api->req->cx, save_tx, &s);
+}
+
+enum kb_err
+auth_save_tx(struct api *api, struct kb_cx *cx, const struct auth_row *row,
+    auth_change_fn *fn, void *arg)
+{
+	struct save s = { api, row, fn, arg };
+
+	return save(cx, &s);
 }
 
 bool

@@ -271,3 +271,39 @@ auth_refs_prune(struct kb_cx *cx, const struct record *like, int64_t life_s)
 		sql_name(cx->arena, like->c->table)),
 	    KB_TEXT(auth_text(like, "collectionRef")), KB_TEXT(before));
 }
+
+/* ---- new secrets
+ * ---------------------------------------------------------------------- */
+
+enum kb_err
+auth_rotate_secrets(struct kb_cx *cx)
+{
+	return kb_exec(cx,
+	    "UPDATE _collections SET options = json_set(options,"
+	    " '$.authToken.secret', lower(hex(randomblob(25))),"
+	    " '$.passwordResetToken.secret', lower(hex(randomblob(25))),"
+	    " '$.emailChangeToken.secret', lower(hex(randomblob(25))),"
+	    " '$.verificationToken.secret', lower(hex(randomblob(25))),"
+	    " '$.fileToken.secret', lower(hex(randomblob(25))))"
+	    " WHERE type = $1",
+	    KB_TEXT("auth"));
+}
+
+enum kb_err
+auth_rotate_keys(struct kb_cx *cx, const struct collection *c)
+{
+	return kb_exec(cx,
+	    kb_sprintf(cx->arena,
+		"UPDATE %s SET \"tokenKey\" = lower(hex(randomblob(25)))",
+		sql_name(cx->arena, c->table)),
+	    KB_SQL_END_);
+}
+
+enum kb_err
+auth_empty(struct kb_cx *cx, const struct collection *c)
+{
+	return kb_exec(cx,
+	    kb_sprintf(
+		cx->arena, "DELETE FROM %s", sql_name(cx->arena, c->table)),
+	    KB_SQL_END_);
+}
