@@ -66,6 +66,10 @@ extern const struct kb_rule flags_apply_rules[];
 	AUTH_POST(prefix, "request-email-change", auth_request_email_change, .summary = "A mail to a new address", .returns = "204 Sent"), \
 	AUTH_POST(prefix, "confirm-email-change", auth_confirm_email_change, .summary = "Take a new address by the mail's token", .returns = "204 Changed"), \
 	AUTH_POST(prefix, "impersonate/{id}", auth_impersonate, .summary = "Act as a record; superusers, with a reason", .returns = "200 Token and record")
+#define REALTIME_ROUTES(prefix) \
+	KB_GET(prefix "/api/realtime", KB_PUBLIC, realtime_connect, .summary = "Events of subscriptions, as a stream", .returns = "200 Server-sent events"), \
+	KB_POST(prefix "/api/realtime", KB_PUBLIC, realtime_subscribe, .flags = KB_RAW_BODY, .summary = "Set a stream's subscriptions", .returns = "204 Set"), \
+	KB_GET(prefix "/api/x/changes", KB_PUBLIC, changes_missed, .summary = "Changes after ?since=SEQ: what a stream missed", .returns = "200 Changes and where to go on")
 #define SETTINGS_ROUTES(prefix) \
 	KB_GET(prefix "/api/settings", KB_PUBLIC, settings_read, .summary = "Settings of the tenant's API; superusers only", .returns = "200 The settings"), \
 	KB_PATCH(prefix "/api/settings", KB_PUBLIC, settings_change, .flags = KB_RAW_BODY, .summary = "Change settings", .returns = "200 The settings"), \
@@ -103,6 +107,7 @@ const struct kb_route stack_routes[] = {
 	COLLECTION_ROUTES(TENANT_SLUG),
 	RECORD_ROUTES(TENANT_SLUG),
 	SETTINGS_ROUTES(TENANT_SLUG),
+	REALTIME_ROUTES(TENANT_SLUG),
 	RECORD_ROUTES(""),
 	AUTH_ROUTES(TENANT_SLUG),
 	AUTH_ROUTES(""),

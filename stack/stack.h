@@ -79,6 +79,9 @@ struct schema_slot {
 	uint64_t generation;
 };
 struct schema_slot *tenant_schemas(struct tenant_handle *h);
+struct hub *tenant_hub(struct tenant_handle *h); /* records/hub.h */
+/* Ends the realtime streams of a tenant that is suspended or goes. */
+void tenancy_end_clients(struct tenancy *t, const char *slug);
 void schema_slot_open(struct schema_slot *slot);
 void schema_slot_close(struct schema_slot *slot);
 /* Closes what nobody used for the idle time. */
@@ -348,6 +351,7 @@ kb_handler collections_list, collections_get, collections_post,
     collections_patch, collections_delete;
 kb_handler records_list, records_get, records_post, records_patch,
     records_delete;
+kb_handler realtime_connect, realtime_subscribe, changes_missed;
 kb_handler records_batch, settings_read, settings_change;
 kb_handler auth_methods, auth_refresh, auth_with_password, auth_with_otp,
     auth_with_oauth2, auth_request_otp, auth_request_reset, auth_confirm_reset,

@@ -13,6 +13,7 @@
 #include <kombi/str.h>
 #include <kombi/time.h>
 
+#include "records/hub.h"
 #include "stack.h"
 
 #define BUCKETS 1024
@@ -24,6 +25,7 @@ struct tenant_handle {
 	char *slug;
 	struct kb_db *db;
 	struct schema_slot schemas;
+	struct hub *hub; /* realtime clients; each holds the handle */
 	enum handle_state state;
 	enum kb_err err; /* of a failed opening */
 	unsigned refs;
@@ -56,6 +58,7 @@ static void
 handle_free(struct tenant_handle *h)
 {
 	schema_slot_close(&h->schemas);
+	hub_free(h->hub);
 	kb_db_close(h->db);
 	free(h->slug);
 	free(h);
@@ -109,6 +112,7 @@ add(struct tenancy *t, const char *slug)
 		.state = OPENING,
 	};
 	schema_slot_open(&h->schemas);
+	h->hub = hub_new();
 	*bucket = h;
 	t->count++;
 	return h;
@@ -228,6 +232,24 @@ struct kb_db *
 tenant_db(struct tenant_handle *h)
 {
 	return h->db;
+}
+
+struct hub *
+tenant_hub(struct tenant_handle *h)
+{
+	return h->hub;
+}
+
+void
+tenancy_end_clients(struct tenancy *t, const char *slug)
+{
+	struct tenant_handle *h;
+
+	pthread_mutex_lock(&t->lock);
+	h = find(t, slug);
+	if (h != NULL)
+		hub_end(h->hub);
+	pthread_mutex_unlock(&t->lock);
 }
 
 struct schema_slot *

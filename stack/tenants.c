@@ -204,6 +204,9 @@ tenants_patch(struct kb_request *req)
 		    req, &req->cx, "tenant.updated", "tenant", t.id, NULL);
 	if (err)
 		return kb_fail(req, err, NULL);
+	if (strcmp(t.status, "active") != 0)
+		tenancy_end_clients(
+		    stack_state(kb_app(req))->tenancy, t.slug);
 	return kb_data(req, 200, tenant_json, &t);
 }
 
@@ -224,6 +227,7 @@ tenants_delete(struct kb_request *req)
 	if (err)
 		return kb_fail(
 		    req, err == KB_NOT_FOUND ? KB_TENANT_NOT_FOUND : err, NULL);
+	tenancy_end_clients(stack_state(kb_app(req))->tenancy, t.slug);
 	return kb_no_content(req);
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <kombi/id.h>
 #include <kombi/str.h>
@@ -12,6 +13,7 @@
 
 #include "envelope.h"
 #include "service_private.h"
+#include "stream.h"
 
 #define TEST_SECRET "KOMBI_SERVICE_SECRET=loopback-secret-of-at-least-32-bytes"
 
@@ -185,6 +187,29 @@ answer(struct kb_loopback *lo, struct kb_request *req)
 	return err ? kb_refuse(req, err, NULL) : kb_request_run(req, later);
 }
 
+/* Of a stream: what was sent before the handler returned. */
+static void
+gather_body(struct kb_loopback *lo, struct kb_reply_private *p)
+{
+	struct kb_slice sent;
+	char *bytes;
+	ssize_t n;
+
+	if (p->stream != NULL) {
+		sent = kb_stream_pending(p->stream);
+		p->body = kb_strndup(lo->call, sent.ptr, sent.len);
+		p->len = sent.len;
+		kb_stream_gone(p->stream);
+	} else if (p->file != NULL) {
+		bytes = kb_arena_alloc(lo->call, p->file->left + 1);
+		n = pread(
+		    p->file->fd, bytes, p->file->left, (off_t)p->file->at);
+		p->len = n > 0 ? (size_t)n : 0;
+		bytes[p->len] = '\0';
+		p->body = bytes;
+	}
+}
+
 struct kb_loopback_answer
 kb_loopback_send(
     struct kb_loopback *lo, const struct kb_loopback_request *request)
@@ -213,6 +238,7 @@ kb_loopback_send(
 	lines = kb_arena_buf(lo->call, 65536);
 	kb_buf_adds(lines, kb_security_lines);
 	kb_reply_lines(req, &reply, lines);
+	gather_body(lo, reply.private_);
 	return (struct kb_loopback_answer) {
 		.status = reply.status,
 		.body = reply.private_->body,

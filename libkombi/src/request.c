@@ -75,6 +75,7 @@ kb_request_new(struct kb_arena *a, struct kb_app *app,
 	struct kb_request *req = kb_new(a, struct kb_request);
 	struct kb_request_private *p = kb_new(a, struct kb_request_private);
 
+	p->body_fd = -1;
 	req->private_ = p;
 	req->cx.arena = a;
 	req->cx.db = app->db;
@@ -181,9 +182,26 @@ kb_request_route(struct kb_request *req, const struct kb_router *router)
 	return KB_OK;
 }
 
+static void
+replace_headers(struct kb_arena *a, struct kb_request_private *p,
+    const char *const *headers)
+{
+	size_t n = 0;
+
+	while (headers[n] != NULL)
+		n++;
+	p->headers = kb_new_array(a, n / 2 + 1, struct kb_text_field);
+	p->n_headers = 0;
+	for (size_t i = 0; i + 1 < n; i += 2)
+		p->headers[p->n_headers++] = (struct kb_text_field) {
+			.name = headers[i],
+			.value = headers[i + 1],
+		};
+}
+
 struct kb_request *
-kb_request_part(
-    const struct kb_request *req, enum kb_method method, const char *query)
+kb_request_part(const struct kb_request *req, enum kb_method method,
+    const char *query, const char *const *headers)
 {
 	struct kb_request *part = kb_new(req->cx.arena, struct kb_request);
 	struct kb_request_private *p = kb_new(
@@ -195,6 +213,8 @@ kb_request_part(
 	part->method = method;
 	part->query = query;
 	p->n_query = 0;
+	if (headers != NULL)
+		replace_headers(req->cx.arena, p, headers);
 	return decode_query(part) ? part : NULL;
 }
 
@@ -232,7 +252,7 @@ kb_request_media(const struct kb_request *req, bool has_body)
 {
 	const char *type = kb_header(req, "Content-Type");
 
-	if (!has_body || (req->route->flags & KB_RAW_BODY))
+	if (!has_body || (req->route->flags & (KB_RAW_BODY | KB_SPOOL_BODY)))
 		return KB_OK;
 	if (type == NULL || !type_is_json(type) ||
 	    kb_request_count(req, "Content-Type") > 1)

@@ -26,6 +26,7 @@ struct kb_request_private {
 	unsigned n_params;
 	struct kb_text_field params[KB_ROUTE_PARAMS];
 	const char *allow;
+	int body_fd; /* of a body that went to a file; -1: none */
 	struct kb_problems problems;
 	enum kb_err body_err; /* why kb_read_body refused */
 	const char *body_why;
@@ -39,6 +40,8 @@ struct kb_reply_private {
 	const char *body;
 	size_t len;
 	enum kb_err err;
+	struct kb_stream *stream;  /* the body is this stream, or NULL */
+	struct kb_file_body *file; /* or this file */
 };
 
 /* A growing buffer whose memory goes with the arena. */

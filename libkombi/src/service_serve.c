@@ -22,10 +22,12 @@
 
 #include "envelope.h"
 #include "service_private.h"
+#include "stream.h"
 
 #define QUEUE_WAIT_MS 10000 /* who waited longer has given up */
 #define INLINE_MS 50
 #define BODY_LIMIT (1u << 20)
+#define SPOOL_FROM (64u << 10) /* larger bodies go to a file */
 
 struct serving {
 	struct kb_runtime *rt;
@@ -53,6 +55,7 @@ struct job {
 	bool later;   /* authorisation goes on on the worker */
 	bool running; /* a worker owns req and reply */
 	bool answered;
+	uint64_t spooled; /* bytes of the body in its file */
 };
 
 /* ---- one job
@@ -61,6 +64,10 @@ struct job {
 static void
 job_close(struct job *job)
 {
+	const struct kb_reply_private *p = job->reply.private_;
+
+	if (p != NULL && p->stream != NULL)
+		kb_stream_gone(p->stream);
 	kb_access_end(job->sv->access, job->req, job->status, job->started_ns);
 	kb_arena_free(job->req->cx.arena);
 }
@@ -79,6 +86,16 @@ job_answer(struct job *job)
 	const struct kb_reply_private *p = job->reply.private_;
 
 	job->answered = true;
+	if (p->stream != NULL || p->file != NULL) {
+		kb_ex_head_out(job->ex, job->reply.status, job->lines->ptr,
+		    job->lines->len,
+		    p->file ? p->file->left : KB_LENGTH_STREAM);
+		if (p->file != NULL)
+			kb_file_send(p->file, job->ex);
+		else
+			kb_stream_attach(p->stream, job->ex);
+		return;
+	}
 	kb_ex_answer(job->ex, job->reply.status, job->lines->ptr,
 	    job->lines->len, p->body, p->len);
 }
@@ -201,6 +218,72 @@ judge_head(struct job *job)
 	return err;
 }
 
+/* ---- bodies in files --------------------------------------------------------
+ */
+
+static bool
+spools(const struct job *job)
+{
+	return (job->req->route->flags & KB_SPOOL_BODY) &&
+	    job->sv->rt->app.service->spool_folder != NULL;
+}
+
+static void
+close_spool(void *arg)
+{
+	struct kb_request_private *p = arg;
+
+	close(p->body_fd);
+}
+
+static bool
+write_all(int fd, const char *data, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, data, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		data += n;
+		len -= (size_t)n;
+	}
+	return true;
+}
+
+/* A file without a name: whatever happens, it is gone with its descriptor. */
+static bool
+open_spool(struct job *job)
+{
+	struct kb_app *app = &job->sv->rt->app;
+	struct kb_request_private *p = job->req->private_;
+	const char *folder = app->service->spool_folder(
+	    app, job->req->cx.arena);
+
+	p->body_fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (p->body_fd < 0)
+		return false;
+	kb_arena_on_free(job->req->cx.arena, close_spool, p);
+	job->spooled = job->body->len;
+	return write_all(p->body_fd, job->body->ptr, job->body->len);
+}
+
+static bool
+spool(struct job *job, const char *data, size_t len)
+{
+	struct kb_request_private *p = job->req->private_;
+
+	if ((p->body_fd < 0 && !open_spool(job)) ||
+	    !write_all(p->body_fd, data, len)) {
+		kb_error(job->req->cx.log, "cannot keep a request's body",
+		    KB_S("error", strerror(errno)));
+		return false;
+	}
+	job->spooled += len;
+	return true;
+}
+
 static void
 on_request(struct kb_exchange *ex)
 {
@@ -224,6 +307,8 @@ on_request(struct kb_exchange *ex)
 					    : BODY_LIMIT;
 	job->body = kb_arena_buf(job->req->cx.arena, limit + 1);
 	kb_ex_body_limit(ex, limit);
+	if (spools(job))
+		kb_ex_body_deadline(ex, 0); /* the least rate is enough */
 	if (!h->has_length || h->length <= limit)
 		kb_ex_continue(ex);
 }
@@ -233,7 +318,17 @@ on_body(struct kb_exchange *ex, const char *data, size_t len)
 {
 	struct job *job = kb_ex_user(ex);
 
-	kb_buf_add(job->body, data, len);
+	if (job->answered)
+		return;
+	if (job->spooled == 0 &&
+	    (!spools(job) || job->body->len + len <= SPOOL_FROM)) {
+		kb_buf_add(job->body, data, len);
+		return;
+	}
+	if (!spool(job, data, len)) {
+		job_fail(job, KB_RESOURCE_LIMIT, NULL);
+		job_answer(job);
+	}
 }
 
 static void
@@ -241,7 +336,13 @@ on_body_end(struct kb_exchange *ex)
 {
 	struct job *job = kb_ex_user(ex);
 
-	kb_request_body(job->req, kb_buf_str(job->body), job->body->len);
+	if (job->answered)
+		return;
+	if (job->spooled > 0)
+		kb_request_body(job->req, "", (size_t)job->spooled);
+	else
+		kb_request_body(
+		    job->req, kb_buf_str(job->body), job->body->len);
 	if (job->req->route->flags & KB_INLINE)
 		job_inline(job);
 	else
@@ -251,7 +352,13 @@ on_body_end(struct kb_exchange *ex)
 static void
 on_writable(struct kb_exchange *ex)
 {
-	(void)ex; /* answers are written whole */
+	struct job *job = kb_ex_user(ex);
+	const struct kb_reply_private *p = job->reply.private_;
+
+	if (p != NULL && p->file != NULL && p->file->left > 0)
+		kb_file_send(p->file, ex);
+	else if (p != NULL && p->stream != NULL)
+		kb_stream_writable(p->stream);
 }
 
 static void
@@ -312,6 +419,7 @@ stop(struct serving *sv)
 	sv->stopping = true;
 	atomic_store(&sv->rt->draining, true);
 	kb_info(NULL, "draining", KB_N("limitMs", sv->rt->common.drain_ms));
+	kb_streams_end(sv->rt->streams);
 	kb_server_drain(sv->server, sv->rt->common.drain_ms, on_drained, sv);
 }
 
@@ -429,6 +537,7 @@ serving_open(struct serving *sv, int fd)
 	if (sv->rt->app.service->lane != NULL)
 		kb_pool_slow_lanes(sv->pool);
 	sv->frame = kb_pool_new(sv->base, 1, 64);
+	sv->rt->streams = kb_streams_new(sv->base);
 	kb_background_start(sv->rt);
 	sv->server = kb_server_new(&conf);
 	kb_server_listen(sv->server, fd);
@@ -440,6 +549,8 @@ serving_close(struct serving *sv)
 	kb_pool_free(sv->pool);
 	kb_pool_free(sv->frame);
 	kb_server_free(sv->server);
+	kb_streams_free(sv->rt->streams);
+	sv->rt->streams = NULL;
 	for (size_t i = 0; i < sv->n_signals; i++)
 		event_free(sv->signals[i]);
 	event_base_free(sv->base);

@@ -9,6 +9,7 @@
 #include <kombi/str.h>
 #include <kombi/time.h>
 
+#include "changes.h"
 #include "record_write.h"
 #include "settings.h"
 
@@ -45,7 +46,7 @@ read_url(struct api *api, const char *url, struct item *item)
 	size_t n = 0;
 
 	item->api.req = kb_request_part(
-	    api->req, item->method, query ? kb_strdup(a, query + 1) : "");
+	    api->req, item->method, query ? kb_strdup(a, query + 1) : "", NULL);
 	if (item->api.req == NULL || rest.len < strlen(PREFIX) ||
 	    strncmp(rest.ptr, PREFIX, strlen(PREFIX)) != 0)
 		return false;
@@ -305,6 +306,8 @@ run_batch(struct batch *b, const struct settings *s)
 	err = prepare_all(b);
 	if (!err)
 		err = kb_transaction(cx, run_all, b);
+	for (size_t i = 0; !err && i < b->n; i++)
+		changes_publish(&b->items[i].api);
 	if (!err)
 		return answer(b);
 	if (b->failure.status == 0 && b->at < b->n) {

@@ -4,6 +4,8 @@
  */
 #include "record_write.h"
 
+#include "changes.h"
+
 #include <string.h>
 
 #include <kombi/str.h>
@@ -193,7 +195,9 @@ create_tx(struct kb_cx *cx, void *arg)
 		    w->api, cx, &w->auth, NULL, w->r, &w->errors);
 	if (!err)
 		err = check_values(cx, w);
-	return err ? err : record_insert(cx, w->r);
+	if (!err)
+		err = record_insert(cx, w->r);
+	return err ? err : change_note(w->api, cx, CHANGE_CREATE, w->r);
 }
 
 /* A tenant that has an admin keeps one. */
@@ -253,7 +257,9 @@ update_tx(struct kb_cx *cx, void *arg)
 		err = keep_admin(cx, w, was, w->r);
 	if (!err)
 		err = record_update(cx, w->r);
-	return err ? err : auth_record_stored(w->api, cx, was, w->r);
+	if (!err)
+		err = auth_record_stored(w->api, cx, was, w->r);
+	return err ? err : change_note(w->api, cx, CHANGE_UPDATE, w->r);
 }
 
 static enum kb_err
@@ -271,7 +277,7 @@ delete_tx(struct kb_cx *cx, void *arg)
 		err = keep_admin(cx, w, w->r, NULL);
 	if (!err)
 		err = auth_record_gone(w->api, cx, w->r, &w->errors);
-	return err ? err : record_delete(cx, w->api->schema, w->c, w->id);
+	return err ? err : record_delete(w->api, cx, w->r);
 }
 
 /* ---- one change
@@ -338,6 +344,7 @@ write_tx(struct kb_cx *cx, void *arg)
 {
 	struct write *w = arg;
 
+	w->api->changes = NULL; /* it may be the second time */
 	return kinds[w->kind].run(cx, w);
 }
 

@@ -4,6 +4,7 @@
 
 #include <kombi/str.h>
 
+#include "changes.h"
 #include "record_write.h"
 
 #define PER_PAGE 30
@@ -175,6 +176,7 @@ change(struct api *api, enum write_kind kind)
 		write_failed(&w, &api->req->cx, err);
 		return api_failed(api->req, &w.failure);
 	}
+	changes_publish(api);
 	return kind == WRITE_DELETE ? kb_no_content(api->req)
 				    : answer_record(api, w.r);
 }

@@ -411,8 +411,8 @@ enum kb_err record_insert(struct kb_cx *cx, const struct record *r) KB_MUSTUSE;
 enum kb_err record_update(struct kb_cx *cx, const struct record *r) KB_MUSTUSE;
 /* With what refers to it: cascades, or is emptied. KB_CONFLICT: a required
  * relation refers to it. */
-enum kb_err record_delete(struct kb_cx *cx, const struct schema *s,
-    const struct collection *c, const char *id) KB_MUSTUSE;
+enum kb_err record_delete(
+    struct api *api, struct kb_cx *cx, const struct record *record) KB_MUSTUSE;
 /* *n: how many of the ids (JSON array) exist. */
 enum kb_err records_count_ids(struct kb_cx *cx, const struct collection *c,
     const char *ids, int64_t *n) KB_MUSTUSE;

@@ -3,7 +3,7 @@
 
 #include <kombi/str.h>
 
-#include "records.h"
+#include "changes.h"
 
 void
 collection_prepare(struct kb_arena *a, struct collection *c)
@@ -291,8 +291,10 @@ record_update(struct kb_cx *cx, const struct record *r)
  * ----------------------------------------------------------------------- */
 
 struct refers {
+	struct api *api;
 	const struct schema *schema;
 	const struct collection *c; /* whose record goes */
+	const struct record *record;
 	const char *id;
 	unsigned depth;
 };
@@ -335,6 +337,14 @@ take_out(
 }
 
 static enum kb_err
+record_changed(struct kb_cx *cx, struct api *api, const struct record *r)
+{
+	enum kb_err err = record_update(cx, r);
+
+	return err ? err : change_note(api, cx, CHANGE_UPDATE, r);
+}
+
+static enum kb_err
 release_field(struct kb_cx *cx, const struct refers *r,
     const struct collection *from, size_t i)
 {
@@ -344,8 +354,8 @@ release_field(struct kb_cx *cx, const struct refers *r,
 	enum kb_err err = referring_ids(cx, r, from, f, &rows, &n);
 
 	for (size_t k = 0; !err && k < n; k++) {
-		struct refers next = { r->schema, from, record_id_of(rows[k]),
-			r->depth + 1 };
+		struct refers next = { r->api, r->schema, from, rows[k],
+			record_id_of(rows[k]), r->depth + 1 };
 		bool may = take_out(cx->arena, f, r->id, &rows[k]->cells[i]);
 
 		if (from == r->c && strcmp(next.id, r->id) == 0)
@@ -355,7 +365,8 @@ release_field(struct kb_cx *cx, const struct refers *r,
 			strcmp(rows[k]->cells[i].text, "[]") == 0))
 			err = delete_with(cx, &next);
 		else
-			err = may ? record_update(cx, rows[k]) : KB_CONFLICT;
+			err = may ? record_changed(cx, r->api, rows[k])
+				  : KB_CONFLICT;
 	}
 	return err;
 }
@@ -374,6 +385,8 @@ delete_with(struct kb_cx *cx, const struct refers *r)
 				0)
 				err = release_field(cx, r, from, k);
 	}
+	if (!err)
+		err = change_note(r->api, cx, CHANGE_DELETE, r->record);
 	if (err)
 		return err;
 	return kb_exec(cx,
@@ -383,10 +396,13 @@ delete_with(struct kb_cx *cx, const struct refers *r)
 }
 
 enum kb_err
-record_delete(struct kb_cx *cx, const struct schema *s,
-    const struct collection *c, const char *id)
+record_delete(struct api *api, struct kb_cx *cx, const struct record *record)
 {
-	struct refers r = { .schema = s, .c = c, .id = id };
+	struct refers r = { .api = api,
+		.schema = api->schema,
+		.c = record->c,
+		.record = record,
+		.id = record_id_of(record) };
 
 	return delete_with(cx, &r);
 }

@@ -66,12 +66,13 @@ const char *kb_query_param(const struct kb_request *req, const char *name);
 const char *kb_header(const struct kb_request *req, const char *name);
 
 /*
- * A request that came inside of another one (a batch): the same caller,
- * headers and parameters, with a method and a query of its own. In the same
- * arena; NULL: the query cannot be decoded.
+ * A request that came inside of another one (a batch, a subscription): the
+ * same parameters, with a method and a query of its own; headers as names and
+ * values in turn, NULL-ended, or NULL: the outer one's. In the same arena;
+ * NULL: the query cannot be decoded.
  */
-struct kb_request *kb_request_part(
-    const struct kb_request *req, enum kb_method method, const char *query);
+struct kb_request *kb_request_part(const struct kb_request *req,
+    enum kb_method method, const char *query, const char *const *headers);
 
 /* ---- replies --------------------------------------------------------------
  */

@@ -88,6 +88,9 @@ struct kb_service {
 	 * client's word, good for nothing else. NULL: all are one.
 	 */
 	uint64_t (*lane)(const struct kb_request *req);
+	/* The folder for large bodies of KB_SPOOL_BODY routes (on the data's
+	 * own disk, so that they can be moved). NULL: they stay in memory. */
+	const char *(*spool_folder)(struct kb_app *app, struct kb_arena *a);
 	const struct kb_check *checks;          /* name NULL ends */
 	const struct kb_background *background; /* name NULL ends */
 	void (*reload)(struct kb_app *app);     /* SIGHUP, or NULL */
