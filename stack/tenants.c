@@ -205,8 +205,7 @@ tenants_patch(struct kb_request *req)
 	if (err)
 		return kb_fail(req, err, NULL);
 	if (strcmp(t.status, "active") != 0)
-		tenancy_end_clients(
-		    stack_state(kb_app(req))->tenancy, t.slug);
+		tenancy_end_clients(stack_state(kb_app(req))->tenancy, t.slug);
 	return kb_data(req, 200, tenant_json, &t);
 }
 

@@ -21,7 +21,7 @@ struct kb_runtime {
 	const struct kb_router *router;
 	struct kb_pair_keys gateway; /* of the pair gateway -> this service */
 	bool has_keys;
-	atomic_bool draining; /* /ready says no */
+	atomic_bool draining;       /* /ready says no */
 	struct kb_streams *streams; /* of the loop; NULL: none serves */
 	struct kb_background_thread *background;
 	size_t n_background;

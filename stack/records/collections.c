@@ -111,42 +111,50 @@ keep_system_fields(struct collection *c, const struct collection *was)
 			c->fields[c->n_fields++] = was->fields[i];
 }
 
-/* Those that the type has by itself, before the client's. */
+/* A field that the type has by itself: the client may set some options. */
+static struct field
+own_field(struct field own, const struct field *f)
+{
+	if (own.type == f->type && own.type == FT_PASSWORD) {
+		own.min_len = f->min_len;
+		own.max_len = f->max_len;
+		own.cost = f->cost;
+		own.pattern = f->pattern;
+	}
+	if (own.type == f->type && own.type == FT_EMAIL) {
+		own.required = f->required;
+		own.only = f->only;
+		own.except = f->except;
+	}
+	return own;
+}
+
 static void
-add_own_fields(struct collection *c)
+add_new_field(struct collection *c, const struct field *f)
 {
 	size_t n = 0;
 	const struct field *own = c->auth ? auth_fields(&n) : NULL;
 
-	add_field(c, id_field, NULL);
 	for (size_t i = 0; i < n; i++)
-		add_field(c, own[i], NULL);
+		if (strcmp(own[i].name, f->name) == 0) {
+			if (collection_field(c, f->name) == NULL)
+				add_field(c, own_field(own[i], f), NULL);
+			return;
+		}
+	if (strcmp(f->name, "id") != 0)
+		add_field(c, *f, NULL);
 }
 
-/* What a client says of a field that the type has: some of its options. */
-static bool
-change_own_field(struct collection *c, const struct field *f)
+/* Those that the client did not name, behind its own, as upstream. */
+static void
+add_missing_fields(struct collection *c)
 {
-	struct field *own = NULL;
+	size_t n = 0;
+	const struct field *own = c->auth ? auth_fields(&n) : NULL;
 
-	for (size_t i = 0; own == NULL && i < c->n_fields; i++)
-		if (strcmp(c->fields[i].name, f->name) == 0 &&
-		    c->fields[i].system)
-			own = &c->fields[i];
-	if (own == NULL)
-		return false;
-	if (own->type == f->type && own->type == FT_PASSWORD) {
-		own->min_len = f->min_len;
-		own->max_len = f->max_len;
-		own->cost = f->cost;
-		own->pattern = f->pattern;
-	}
-	if (own->type == f->type && own->type == FT_EMAIL) {
-		own->required = f->required;
-		own->only = f->only;
-		own->except = f->except;
-	}
-	return true;
+	for (size_t i = 0; i < n; i++)
+		if (collection_field(c, own[i].name) == NULL)
+			add_field(c, own[i], NULL);
 }
 
 static void
@@ -165,15 +173,19 @@ read_fields(struct api *api, const struct collection *was, struct collection *c,
 	    a, kb_json_size(j) + 8 + (was ? was->n_fields : 0), struct field);
 	c->n_fields = 0;
 	if (was == NULL)
-		add_own_fields(c);
+		add_field(c, id_field, NULL);
 	for (j = kb_json_first(j); j != NULL; j = kb_json_after(j), i++) {
 		if (!field_read(a, j, &f, &why))
 			api_error_add(a, errors,
 			    kb_sprintf(a, "fields.%zu.type", i), why,
 			    "Unsupported field type.");
-		else if (was != NULL || !change_own_field(c, &f))
+		else if (was != NULL)
 			add_field(c, f, was);
+		else
+			add_new_field(c, &f);
 	}
+	if (was == NULL)
+		add_missing_fields(c);
 	keep_system_fields(c, was);
 }
 
