@@ -153,7 +153,7 @@ refresh(struct api *api)
 {
 	struct kb_request *req = api->req;
 	const struct collection *c = api_collection(api);
-	struct sign_in how = { NULL };
+	struct sign_in how = { .method = NULL };
 	struct auth_row row;
 	enum kb_err err;
 
@@ -226,7 +226,7 @@ impersonate(struct api *api)
 	struct kb_request *req = api->req;
 	struct impersonation i;
 	struct token_spec spec = { .kind = TOKEN_AUTH };
-	struct sign_in how = { NULL };
+	struct sign_in how = { .method = NULL };
 	struct kb_reply reply;
 	struct auth_row row;
 	struct form f;

@@ -53,7 +53,7 @@ auth_prepare(struct api *api, const struct collection *c, const char *id,
 	struct auth_row row;
 	enum kb_err err;
 
-	*change = (struct auth_change) { NULL };
+	*change = (struct auth_change) { .password = NULL };
 	if (!c->auth || f == NULL)
 		return KB_OK;
 	change->password = said(api, "password");

@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""Every way of signing in under the official PocketBase SDK, at home: tests/sdk/auth.mjs against a self-hosted tenant
+whose users register themselves. Needs node and npm; says so and is skipped without them.
+
+Run by: tests/support/captive stack $PWD/tests/http/stack_auth_sdk.py
+"""
+# captive-env: KOMBIFY_DEPLOYMENT_MODE=self-hosted STACKKITS_URL=http://127.0.0.1:9
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "fakes")]
+
+from oidc import Oidc  # noqa: E402
+from stack_world import StackWorld  # noqa: E402
+
+SDK = HERE.parent / "sdk"
+SKIPPED = 77
+
+
+def install():
+    if (SDK / "node_modules" / "pocketbase").is_dir():
+        return True
+    run = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=SDK, check=False,
+                         stdout=sys.stderr)
+    return run.returncode == 0
+
+
+def main():
+    if not shutil.which("node") or not shutil.which("npm") or not install():
+        print("the PocketBase SDK cannot be installed here: node, npm and a registry are needed")
+        return SKIPPED
+    world, fake = StackWorld(), Oidc()
+    if world.as_service("admin", "GET", "/api/internal/tenants/default").status != 200:
+        world.tenant("default", "enterprise")
+    fake.people["cat"] = {"sub": "1", "email": "cat@example.com", "email_verified": True, "name": "Cat"}
+    environment = os.environ | {
+        "KOMBI_TENANT_URL": os.environ["KOMBI_URL"] + "/tenant/default",
+        "KOMBI_ADMIN_TOKEN": world.ask("ada", "org-default", "POST", "/api/internal/sso/exchange").json()["token"],
+        "TEST_PROVIDER": f"http://127.0.0.1:{fake.server_address[1]}",
+    }
+    return subprocess.run(["node", str(SDK / "auth.mjs")], env=environment, check=False).returncode
+
+
+sys.exit(main())
