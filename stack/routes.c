@@ -44,6 +44,11 @@ extern const struct kb_rule flags_apply_rules[];
 	KB_GET(prefix "/api/collections/{collection}", KB_PUBLIC, collections_get, .summary = "One collection", .returns = "200 The collection"), \
 	KB_PATCH(prefix "/api/collections/{collection}", KB_PUBLIC, collections_patch, .flags = KB_RAW_BODY, .summary = "Change a collection", .returns = "200 The collection"), \
 	KB_DELETE(prefix "/api/collections/{collection}", KB_PUBLIC, collections_delete, .summary = "Delete a collection and its records", .returns = "204 Deleted")
+#define COLLECTIONS_ROUTES(prefix) \
+	KB_PUT(prefix "/api/collections/import", KB_PUBLIC, collections_import, .flags = KB_RAW_BODY, .body_limit = RECORD_BODY, .summary = "Collections as they are to be, all or none", .returns = "204 Imported"), \
+	KB_GET(prefix "/api/collections/meta/scaffolds", KB_PUBLIC, collections_scaffolds, .summary = "What new collections of each type have", .returns = "200 By type"), \
+	KB_POST(prefix "/api/collections/meta/dry-run-view", KB_PUBLIC, collections_dry_run, .flags = KB_RAW_BODY, .summary = "What a view's query would give", .returns = "200 Fields"), \
+	KB_DELETE(prefix "/api/collections/{collection}/truncate", KB_PUBLIC, collections_truncate, .summary = "Delete all records of a collection", .returns = "204 Deleted")
 #define RECORD_ROUTES(prefix) \
 	KB_GET(prefix "/api/collections/{collection}/records", KB_PUBLIC, records_list, .summary = "Records: page, perPage, sort, filter, expand, fields, skipTotal", .returns = "200 A page of records"), \
 	KB_POST(prefix "/api/collections/{collection}/records", KB_PUBLIC, records_post, .flags = KB_RAW_BODY, .body_limit = RECORD_BODY, .summary = "Create a record", .returns = "200 The record"), \
@@ -105,6 +110,7 @@ const struct kb_route stack_routes[] = {
 	TENANT_ROUTES(TENANT_SLUG),
 
 	COLLECTION_ROUTES(TENANT_SLUG),
+	COLLECTIONS_ROUTES(TENANT_SLUG),
 	RECORD_ROUTES(TENANT_SLUG),
 	SETTINGS_ROUTES(TENANT_SLUG),
 	REALTIME_ROUTES(TENANT_SLUG),

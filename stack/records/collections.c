@@ -3,7 +3,7 @@
 
 #include <kombi/str.h>
 
-#include "records.h"
+#include "collections.h"
 
 #define PER_PAGE 30
 #define PER_PAGE_MAX 1000
@@ -263,9 +263,8 @@ read_view(struct api *api, const struct collection *was, struct collection *c,
 
 /* An auth collection finds its records by key and by address. */
 static void
-add_auth_indexes(struct api *api, struct collection *c)
+add_auth_indexes(struct kb_arena *a, struct collection *c)
 {
-	struct kb_arena *a = api->req->cx.arena;
 	const char **list;
 	size_t n = 0;
 
@@ -352,27 +351,65 @@ answer(struct api *api, enum kb_err err, const struct collection *c,
 	return kb_bare(api->req, 200, collection_write, c);
 }
 
+struct collection
+collection_scaffold(struct kb_arena *a, enum collection_type type)
+{
+	static const char *const none[] = { NULL };
+	struct collection c = { .id = "",
+		.name = "",
+		.type = type,
+		.auth = type == CT_AUTH,
+		.created = "",
+		.updated = "",
+		.view_query = "",
+		.indexes = none };
+
+	c.fields = kb_new_array(a, 8, struct field);
+	if (type != CT_VIEW)
+		add_field(&c, id_field, NULL);
+	add_missing_fields(&c);
+	if (type == CT_AUTH) {
+		c.auth_options = auth_options_read(a, NULL, NULL);
+		add_auth_indexes(a, &c);
+	}
+	return c;
+}
+
+bool
+collection_read(struct api *api, const struct collection *was,
+    struct collection *c, struct api_errors *errors)
+{
+	struct kb_arena *a = api->req->cx.arena;
+	const char *now = record_now(a);
+
+	*c = was ? *was : (struct collection) { .created = now };
+	c->updated = now;
+	read_definition(api, was, c, errors);
+	if (was == NULL) {
+		c->id = new_id(api, c->type, c->name);
+		/* As upstream: queries of views and indexes name it so. */
+		c->table = c->name;
+		if (c->auth)
+			add_auth_indexes(a, c);
+	} else if (strcmp(was->table, was->name) == 0) {
+		c->table = c->name;
+	}
+	if (errors->n == 0)
+		collection_check(api, was, c, errors);
+	return errors->n == 0;
+}
+
 static struct kb_reply
 create(struct api *api)
 {
 	static const char failed[] = "Failed to create collection.";
-	struct kb_arena *a = api->req->cx.arena;
-	struct collection c = { .created = record_now(a) };
 	struct api_errors errors = { 0 };
+	struct collection c;
 	struct kb_reply reply;
 
 	if (!api_body(api, &reply))
 		return reply;
-	c.updated = c.created;
-	read_definition(api, NULL, &c, &errors);
-	c.id = new_id(api, c.type, c.name);
-	/* As upstream: queries of views and indexes name it so. */
-	c.table = c.name;
-	if (c.auth)
-		add_auth_indexes(api, &c);
-	if (errors.n == 0)
-		collection_check(api, NULL, &c, &errors);
-	if (errors.n > 0)
+	if (!collection_read(api, NULL, &c, &errors))
 		return api_fail_fields(api->req, failed, &errors);
 	return answer(api, collection_create(&api->req->cx, &c), &c, failed);
 }
@@ -382,19 +419,13 @@ patch(struct api *api)
 {
 	static const char failed[] = "Failed to update collection.";
 	const struct collection *was = api_collection(api);
-	struct collection c = *was;
 	struct api_errors errors = { 0 };
+	struct collection c;
 	struct kb_reply reply;
 
 	if (!api_body(api, &reply))
 		return reply;
-	read_definition(api, was, &c, &errors);
-	c.updated = record_now(api->req->cx.arena);
-	if (strcmp(was->table, was->name) == 0)
-		c.table = c.name;
-	if (errors.n == 0)
-		collection_check(api, was, &c, &errors);
-	if (errors.n > 0)
+	if (!collection_read(api, was, &c, &errors))
 		return api_fail_fields(api->req, failed, &errors);
 	return answer(
 	    api, collection_alter(&api->req->cx, was, &c), &c, failed);

@@ -6,7 +6,7 @@
 
 #include <kombi/str.h>
 
-#include "records.h"
+#include "collections.h"
 
 struct row {
 	const char *id, *name, *type, *table, *fields, *indexes, *options;
@@ -520,4 +520,36 @@ collection_drop(struct kb_cx *cx, const struct collection *c)
 	struct definition ch = { .c = c };
 
 	return kb_transaction(cx, drop_tx, &ch);
+}
+
+struct truncation {
+	struct api *api;
+	const struct collection *c;
+};
+
+/* As if one by one: what refers to them is emptied or goes, everybody who
+ * listens is told. */
+static enum kb_err
+truncate_tx(struct kb_cx *cx, void *arg)
+{
+	struct truncation *t = arg;
+	struct query q = { .arena = cx->arena, .c = t->c, .where = "" };
+	struct record **rows;
+	size_t n;
+	enum kb_err err;
+
+	t->api->changes = NULL;
+	err = records_all(cx, &q, &rows, &n);
+	for (size_t i = 0; !err && i < n; i++)
+		err = record_delete(t->api, cx, rows[i]);
+	return err;
+}
+
+enum kb_err
+collection_truncate(
+    struct api *api, struct kb_cx *cx, const struct collection *c)
+{
+	struct truncation t = { api, c };
+
+	return kb_transaction(cx, truncate_tx, &t);
 }

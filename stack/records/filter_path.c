@@ -258,6 +258,8 @@ end_field(struct walk *w, const struct field *f, struct value *out)
 static bool
 end_system(struct walk *w, const char *segment, struct value *out)
 {
+	if (!w->q->trusted && !w->q->api->superuser)
+		return query_refuse(w->q, "unknown field %s", segment);
 	if (strcmp(segment, "collectionId") == 0)
 		out->val = KB_TEXT(w->c->id);
 	else if (strcmp(segment, "collectionName") == 0)
@@ -288,7 +290,7 @@ walk_fields(struct walk *w, struct value *out)
 			return query_refuse(w->q, "unknown field %s", segment);
 		if (last)
 			return end_field(w, f, out);
-		if (f->type == FT_JSON)
+		if (f->type == FT_JSON || f->type == FT_GEO_POINT)
 			return w->modifier
 			    ? query_refuse(w->q, "no modifier here")
 			    : inside_json(w, f, out);
@@ -302,6 +304,27 @@ walk_fields(struct walk *w, struct value *out)
 
 /* ---- the request
  * -------------------------------------------------------------------------- */
+
+/* posts_via_author is a way from c. */
+static bool
+refers_back(
+    const struct schema *s, const struct collection *c, const char *name)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		const struct collection *from = &s->collections[i];
+		size_t len = strlen(from->name);
+		const struct field *f;
+
+		if (strncmp(name, from->name, len) != 0 ||
+		    strncmp(name + len, "_via_", 5) != 0)
+			continue;
+		f = collection_field(from, name + len + 5);
+		if (f != NULL && f->type == FT_RELATION &&
+		    strcmp(f->collection_id, c->id) == 0)
+			return true;
+	}
+	return false;
+}
 
 static bool
 from_auth(struct walk *w, struct value *out)
@@ -326,6 +349,10 @@ from_auth(struct walk *w, struct value *out)
 			out->val = KB_TEXT(known[i].value);
 			return true;
 		}
+	/* Accounts are of several collections: one has what others have not. */
+	if (collection_field(m->c, name) == NULL &&
+	    !refers_back(w->q->api->schema, m->c, name))
+		return true;
 	w->key = "@request";
 	return step_to(w, m->c, "@request.auth", ".\"id\" = ",
 		   join_param(w, "@request.auth", KB_TEXT(m->id))) &&
@@ -448,6 +475,10 @@ from_body(struct walk *w, struct value *out)
 		j = kb_json_get(j, w->seg[w->at++]);
 		return body_relation(w, f, j, out);
 	}
+	if (f != NULL && !field_is_multi(f) && w->modifier != NULL &&
+	    (strcmp(w->modifier, "length") == 0 ||
+		strcmp(w->modifier, "each") == 0))
+		return query_refuse(q, "%s holds no list", f->name);
 	if (w->at + 1 == w->n && w->modifier != NULL)
 		return body_modified(w, kb_json_get(j, w->seg[w->at]), out);
 	for (; w->at < w->n; w->at++)
@@ -574,7 +605,7 @@ resolve_split(struct walk *w, struct value *out)
 	if (!q->trusted && !q->api->superuser) {
 		q->forbidden = true;
 		return query_refuse(
-		    q, "Only superusers can filter by '%s'.", w->path);
+		    q, "Only superusers can filter by %s.", w->seg[0]);
 	}
 	return request ? from_request(w, out) : from_collection(w, out);
 }

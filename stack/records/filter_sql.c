@@ -44,13 +44,46 @@ resolve_name(
 	return true;
 }
 
-/* strftime(format, time, modifiers…) is the one function here. */
+/* Kilometres on a sphere; min() because of what is rounded above 1. */
+static bool
+resolve_distance(struct query *q, struct joins *set, const struct operand *o,
+    struct value *out)
+{
+	const char *at[4];
+
+	if (o->n_args != KB_COUNT(at))
+		return query_refuse(q, "geoDistance takes 4 arguments");
+	for (size_t i = 0; i < KB_COUNT(at); i++) {
+		struct value arg = { .sql = NULL };
+
+		if (o->args[i]->kind == OPERAND_CALL ||
+		    o->args[i]->kind == OPERAND_TEXT)
+			return query_refuse(
+			    q, "geoDistance takes numbers and fields");
+		if (!operand_resolve(q, set, o->args[i], &arg))
+			return false;
+		out->multi = out->multi || arg.multi;
+		if (arg.guard != NULL)
+			out->guard = arg.guard;
+		at[i] = value_sql(q, &arg);
+	}
+	out->sql = kb_sprintf(q->arena,
+	    "(6371 * acos(min(1, cos(radians(%s)) * cos(radians(%s)) *"
+	    " cos(radians(%s) - radians(%s)) + sin(radians(%s)) *"
+	    " sin(radians(%s)))))",
+	    at[1], at[3], at[2], at[0], at[1], at[3]);
+	return true;
+}
+
+/* strftime(format, time, modifiers…) and geoDistance(…). */
 static bool
 resolve_call(struct query *q, struct joins *set, const struct operand *o,
     struct value *out)
 {
 	const char *sql = "strftime(";
 
+	if (strcmp(o->text, "geoDistance") == 0)
+		return resolve_distance(q, set, o, out);
 	if (strcmp(o->text, "strftime") != 0 || o->n_args == 0)
 		return query_refuse(q, "unknown function %s", o->text);
 	for (size_t i = 0; i < o->n_args; i++) {
@@ -170,6 +203,8 @@ like_pattern(struct kb_arena *a, struct kb_val v)
 	const char *text = v.kind == KB_V_TEXT ? v.ptr : "";
 	char *out, *p;
 
+	if (v.kind == KB_V_NULL)
+		return v; /* is like nothing */
 	if (v.kind == KB_V_INT)
 		text = kb_sprintf(a, "%lld", (long long)v.i);
 	else if (v.kind == KB_V_NUM)
@@ -244,7 +279,8 @@ joins_sql(struct query *q, const struct joins *set)
 
 /*
  * Every one of the values: none may be that breaks it. The outer joins give
- * at least one row, so that nothing at all is no match by itself.
+ * at least one row: nothing at all is another value than any (!=, as
+ * upstream), and no match of anything else by itself.
  */
 static const char *
 every_sql(struct query *q, const struct filter *f, const struct joins *set,
@@ -253,9 +289,9 @@ every_sql(struct query *q, const struct filter *f, const struct joins *set,
 	const char *sql = guarded(q, condition_sql(q, f->op, l, r), l, r);
 	const char *none_l = "", *none_r = "";
 
-	if (f->op != OP_EQ && l->multi)
+	if (f->op != OP_EQ && f->op != OP_NE && l->multi)
 		none_l = kb_sprintf(q->arena, " OR %s IS NULL", l->sql);
-	if (f->op != OP_EQ && r->multi)
+	if (f->op != OP_EQ && f->op != OP_NE && r->multi)
 		none_r = kb_sprintf(q->arena, " OR %s IS NULL", r->sql);
 	return kb_sprintf(q->arena,
 	    "NOT EXISTS (SELECT 1 FROM (SELECT 1)%s WHERE %s IS NOT TRUE%s%s)",
@@ -477,7 +513,7 @@ sort_term(struct query *q, const char *name)
 		return "random()";
 	if (strcmp(name, "@rowid") == 0)
 		return "t.rowid";
-	if (name[0] == '@' || !path_resolve(q, &own, name, &v))
+	if (!path_resolve(q, &own, name, &v) || name[0] == '@')
 		return NULL;
 	if (v.guard != NULL)
 		v.sql = kb_sprintf(q->arena, "CASE WHEN %s THEN %s END",
@@ -509,7 +545,9 @@ query_sort(struct query *q, const char *sort, const char **order)
 			return query_refuse(q, "the sort is too long");
 		sql = sort_term(q, kb_slice_dup(q->arena, part));
 		if (sql == NULL)
-			return query_refuse(q, "unknown sort field");
+			return q->forbidden
+			    ? false
+			    : query_refuse(q, "unknown sort field");
 		*order = kb_sprintf(q->arena, "%s%s%s%s", *order,
 		    n > 1 ? ", " : "", sql, down ? " DESC" : "");
 	}

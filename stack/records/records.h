@@ -400,6 +400,11 @@ enum kb_err record_get(struct kb_cx *cx, struct query *q, const char *id,
 /* Records of these ids (a JSON array) for which the condition holds. */
 enum kb_err records_by_ids(struct kb_cx *cx, struct query *q, const char *ids,
     struct record ***rows, size_t *n) KB_MUSTUSE;
+/* Rows of a view that was judged and is not stored. */
+enum kb_err view_rows(struct kb_cx *cx, struct query *q, int64_t most,
+    struct record ***rows, size_t *n) KB_MUSTUSE;
+enum kb_err records_all(struct kb_cx *cx, struct query *q,
+    struct record ***rows, size_t *n) KB_MUSTUSE;
 /* Records whose field `f` names one of the ids. */
 enum kb_err
 records_referring(struct kb_cx *cx, struct query *q, const struct field *f,

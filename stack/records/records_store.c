@@ -168,6 +168,25 @@ records_by_ids(struct kb_cx *cx, struct query *q, const char *ids,
 }
 
 enum kb_err
+view_rows(struct kb_cx *cx, struct query *q, int64_t most,
+    struct record ***rows, size_t *n)
+{
+	return fetch(cx, q,
+	    kb_sprintf(cx->arena, "SELECT %s FROM (%s) t LIMIT %s",
+		q->c->columns, q->c->view_query, query_param(q, KB_INT(most))),
+	    rows, n);
+}
+
+enum kb_err
+records_all(struct kb_cx *cx, struct query *q, struct record ***rows, size_t *n)
+{
+	return fetch(cx, q,
+	    kb_sprintf(cx->arena, "SELECT %s FROM %s t", q->c->columns,
+		table_of(cx, q->c)),
+	    rows, n);
+}
+
+enum kb_err
 records_referring(struct kb_cx *cx, struct query *q, const struct field *f,
     const char *ids, struct record ***rows, size_t *n)
 {

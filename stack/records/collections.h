@@ -1,0 +1,20 @@
+/* Definitions of collections, between collections.c and collections_more.c. */
+#ifndef STACK_COLLECTIONS_H
+#define STACK_COLLECTIONS_H
+
+#include "records.h"
+
+/*
+ * The definition in api->body (a new one, or changes of `was`), judged against
+ * api->schema. False: errors were added.
+ */
+bool collection_read(struct api *api, const struct collection *was,
+    struct collection *c, struct api_errors *errors);
+/* What a new one of the type has by itself; without id and name. */
+struct collection
+collection_scaffold(struct kb_arena *a, enum collection_type type);
+/* collections_store.c: deletes all of its records as if one by one. */
+enum kb_err collection_truncate(
+    struct api *api, struct kb_cx *cx, const struct collection *c) KB_MUSTUSE;
+
+#endif
