@@ -359,7 +359,8 @@ kb_handler auth_methods, auth_refresh, auth_with_password, auth_with_otp,
     auth_with_oauth2, auth_request_otp, auth_request_reset, auth_confirm_reset,
     auth_request_verification, auth_confirm_verification,
     auth_request_email_change, auth_confirm_email_change, auth_impersonate,
-    auth_file_token, oauth2_redirect_get, oauth2_redirect_post, api_health;
+    auth_file_token, oauth2_redirect_get, oauth2_redirect_post, auth_page,
+    api_health;
 kb_handler tenants_create, tenants_get, tenants_patch, tenants_delete;
 kb_handler tenant_current, tenant_members, tenant_usage, tenant_flags;
 kb_handler flags_apply;

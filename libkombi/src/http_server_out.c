@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -248,6 +249,36 @@ framing_lines(struct kb_exchange *ex, uint64_t length)
 	kb_buf_adds(out, "\r\n");
 }
 
+static bool
+names_line(struct kb_slice lines, const char *name, size_t len)
+{
+	for (size_t i = 0; i + len < lines.len; i++) {
+		const char *end;
+
+		if (strncasecmp(lines.ptr + i, name, len) == 0)
+			return true;
+		end = memchr(lines.ptr + i, '\n', lines.len - i);
+		if (end == NULL)
+			return false;
+		i = (size_t)(end - lines.ptr);
+	}
+	return false;
+}
+
+/* What an answer says itself goes before what all say. */
+static void
+always_lines(struct kb_buf *out, const char *always, struct kb_slice lines)
+{
+	while (*always != '\0') {
+		const char *end = strchr(always, '\n') + 1;
+		const char *colon = strchr(always, ':') + 1;
+
+		if (!names_line(lines, always, (size_t)(colon - always)))
+			kb_buf_add(out, always, (size_t)(end - always));
+		always = end;
+	}
+}
+
 static void
 head_out(
     struct kb_exchange *ex, int status, struct kb_slice lines, uint64_t length)
@@ -265,7 +296,7 @@ head_out(
 	kb_buf_adds(out, date_line(s));
 	if (s->server_line != NULL)
 		kb_buf_adds(out, s->server_line);
-	kb_buf_adds(out, s->always);
+	always_lines(out, s->always, lines);
 	kb_buf_add(out, lines.ptr, lines.len);
 	framing_lines(ex, length);
 	note_progress(ex);

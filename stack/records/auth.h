@@ -117,6 +117,10 @@ bool auth_may_register(const struct api *api, const struct collection *c);
 enum kb_err auth_may_manage(struct api *api, struct kb_cx *cx,
     const struct record *r, bool fresh, bool *may) KB_MUSTUSE;
 
+/* Marks the records of one collection that the caller may manage. */
+enum kb_err auth_mark_managed(const struct api *api, struct kb_cx *cx,
+    struct record **rows, size_t n) KB_MUSTUSE;
+
 /* auth_store.c: rows of a system collection (_mfas …) that belong to r. */
 enum kb_err auth_refs_delete(struct kb_cx *cx, const struct collection *of,
     const struct record *r) KB_MUSTUSE;
@@ -253,6 +257,9 @@ enum kb_err auth_superuser_create(
  * an open tenant: no token made before is good any more. */
 enum kb_err
 auth_rotate_all(struct kb_cx *cx, struct tenant_handle *h) KB_MUSTUSE;
+
+/* People with a role on the platform. */
+enum kb_err auth_members(struct kb_cx *cx, int64_t *n) KB_MUSTUSE;
 
 /* auth_store.c, in auth_rotate_all's transaction. */
 enum kb_err auth_rotate_secrets(struct kb_cx *cx) KB_MUSTUSE;

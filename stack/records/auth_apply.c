@@ -105,6 +105,34 @@ auth_may_manage(struct api *api, struct kb_cx *cx, const struct record *r,
 	return err == KB_NOT_FOUND ? KB_OK : err;
 }
 
+enum kb_err
+auth_mark_managed(
+    const struct api *api, struct kb_cx *cx, struct record **rows, size_t n)
+{
+	const struct auth_options *o = n > 0 ? rows[0]->c->auth_options : NULL;
+	const char **ids = kb_new_array(cx->arena, n + 1, const char *);
+	struct record **mine;
+	struct query q;
+	size_t found;
+	enum kb_err err;
+
+	if (o == NULL || !given(o->manage_rule) || api->auth == NULL ||
+	    api->superuser)
+		return KB_OK;
+	query_init(&q, api, rows[0]->c);
+	if (!query_rule(&q, o->manage_rule))
+		return KB_OK;
+	for (size_t i = 0; i < n; i++)
+		ids[i] = record_id_of(rows[i]);
+	err = records_by_ids(
+	    cx, &q, value_list_text(cx->arena, ids, n), &mine, &found);
+	for (size_t i = 0; !err && i < n; i++)
+		for (size_t k = 0; k < found && !rows[i]->managed; k++)
+			rows[i]->managed = strcmp(ids[i],
+					       record_id_of(mine[k])) == 0;
+	return err;
+}
+
 struct apply {
 	struct api *api;
 	struct kb_cx *cx;
@@ -168,6 +196,26 @@ judge_platform(const struct apply *a)
 			blame(a, name, "validation_values_mismatch",
 			    "Only superusers can change this.");
 	}
+}
+
+/* Who gets a role is a member, of whom there are so many. */
+static enum kb_err
+judge_quota(const struct apply *a)
+{
+	int64_t most = a->api->tenant->row.max_users, n = 0;
+	enum kb_err err;
+
+	if (strcmp(a->r->c->id, USERS_ID) != 0 || most < 0 ||
+	    !given(auth_text(a->r, "role")) ||
+	    (a->was != NULL && given(auth_text(a->was, "role"))))
+		return KB_OK;
+	err = auth_members(a->cx, &n);
+	if (!err && n >= most)
+		blame(a, "role", "validation_quota_exceeded",
+		    kb_sprintf(a->cx->arena,
+			"This tenant takes no more than %lld members.",
+			(long long)most));
+	return err;
 }
 
 static void
@@ -310,6 +358,9 @@ auth_record_apply(struct api *api, struct kb_cx *cx,
 		return err;
 	judge_state(&a);
 	judge_platform(&a);
+	err = judge_quota(&a);
+	if (err)
+		return err;
 	if (collection_field(r->c, "password") != NULL)
 		judge_password(&a);
 	if (errors->n > before)

@@ -12,6 +12,7 @@
 #include <kombi/time.h>
 
 #include "auth_provider.h"
+#include "changes.h"
 #include "record_write.h"
 
 #define LINKS "_externalAuths"
@@ -384,6 +385,7 @@ enter(struct entry *e)
 		err = kb_transaction(&req->cx, enter_tx, e);
 	if (err)
 		return refuse(e, err);
+	changes_publish(e->api);
 	e->api->body = body; /* mfaId is in it */
 	err = auth_row_get(&req->cx, e->c, e->record_id, &row);
 	if (err)

@@ -6,6 +6,7 @@
 #include <kombi/time.h>
 
 #include "auth.h"
+#include "changes.h"
 
 struct save {
 	struct api *api;
@@ -47,6 +48,7 @@ save(struct kb_cx *cx, const struct save *s)
 	union cell v;
 	enum kb_err err = read_again(cx, s, &was);
 
+	s->api->changes = NULL; /* it may be the second time */
 	if (err)
 		return err;
 	r = copy_of(cx->arena, was);
@@ -61,7 +63,9 @@ save(struct kb_cx *cx, const struct save *s)
 	v.text = record_now(cx->arena);
 	(void)auth_set(r, "updated", v);
 	err = record_update(cx, r);
-	return err ? err : auth_record_stored(s->api, cx, was, r);
+	if (!err)
+		err = auth_record_stored(s->api, cx, was, r);
+	return err ? err : change_note(s->api, cx, CHANGE_UPDATE, r);
 }
 
 static enum kb_err
@@ -75,8 +79,11 @@ auth_save(
     struct api *api, const struct auth_row *row, auth_change_fn *fn, void *arg)
 {
 	struct save s = { api, row, fn, arg };
+	enum kb_err err = kb_transaction(&api->req->cx, save_tx, &s);
 
-	return kb_transaction(&api->req->cx, save_tx, &s);
+	if (!err)
+		changes_publish(api);
+	return err;
 }
 
 enum kb_err

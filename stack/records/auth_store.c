@@ -130,19 +130,32 @@ struct count {
 	int64_t n;
 };
 
+static const struct kb_col count_cols[] = {
+	KB_COL_INT(struct count, n),
+	KB_COLS_END,
+};
+
+enum kb_err
+auth_members(struct kb_cx *cx, int64_t *n)
+{
+	struct count row = { 0 };
+	struct kb_rows rows = kb_query(
+	    cx, "SELECT count(*) FROM users WHERE role <> ''", KB_SQL_END_);
+	enum kb_err err = kb_rows_one(&rows, count_cols, &row);
+
+	*n = row.n;
+	return err;
+}
+
 enum kb_err
 auth_count(struct kb_cx *cx, const struct collection *c, int64_t *n)
 {
-	static const struct kb_col cols[] = {
-		KB_COL_INT(struct count, n),
-		KB_COLS_END,
-	};
 	struct count row = { 0 };
 	struct kb_rows rows = kb_query(cx,
 	    kb_sprintf(cx->arena, "SELECT count(*) FROM %s",
 		sql_name(cx->arena, c->table)),
 	    KB_SQL_END_);
-	enum kb_err err = kb_rows_one(&rows, cols, &row);
+	enum kb_err err = kb_rows_one(&rows, count_cols, &row);
 
 	*n = row.n;
 	return err;

@@ -6,7 +6,7 @@
 
 #include <kombi/str.h>
 
-#include "records.h"
+#include "auth.h"
 
 #define EXPAND_DEPTH 6
 #define EXPAND_PATHS 40
@@ -291,7 +291,7 @@ records_expand(const struct api *api, struct kb_cx *cx, struct record **rows,
 {
 	struct level l = { .api = api, .cx = cx, .rows = rows, .n = n };
 	struct kb_slice rest = kb_slice_of(expand ? expand : ""), path;
-	enum kb_err err = KB_OK;
+	enum kb_err err = auth_mark_managed(api, cx, rows, n);
 
 	for (int i = 0; !err && i < EXPAND_PATHS && n > 0 && rest.len > 0 &&
 	     kb_slice_next(&rest, ',', &path);

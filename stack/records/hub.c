@@ -195,6 +195,25 @@ hub_subscribe(struct hub *hub, const char *id, const char *peer,
 	return answer;
 }
 
+bool
+hub_unsubscribe(struct hub *hub, const char *client, const char *topic)
+{
+	size_t left = 0, before = 0;
+	struct client *c;
+
+	pthread_mutex_lock(&hub->lock);
+	c = *find(hub, client);
+	if (c != NULL) {
+		before = c->n;
+		for (size_t i = 0; i < c->n; i++)
+			if (strcmp(c->topics[i], topic) != 0)
+				c->topics[left++] = c->topics[i];
+		c->n = left;
+	}
+	pthread_mutex_unlock(&hub->lock);
+	return left < before;
+}
+
 /* A topic alone, or with "?options=…" behind it. */
 static bool
 is_about(const char *subscription, const char *topic)

@@ -43,6 +43,8 @@ enum hub_answer hub_subscribe(struct hub *hub, const char *id, const char *peer,
 /* Subscriptions to one of the topics, with or without options. */
 void hub_find(struct hub *hub, struct kb_arena *a, const char *const *topics,
     struct subscription **out, size_t *n);
+/* Takes one topic off; false: it was not subscribed to. */
+bool hub_unsubscribe(struct hub *hub, const char *client, const char *topic);
 /* One event: "id:…\nevent:topic\ndata:…\n\n". */
 void hub_send(
     struct hub *hub, const char *client, const char *topic, const char *data);

@@ -212,7 +212,7 @@ may_see(const struct api *api, const struct record *r, const struct field *f)
 	if (f->type != FT_EMAIL || !r->c->auth || strcmp(f->name, "email") != 0)
 		return true;
 	(void)named(r, "emailVisibility", &shown);
-	return shown.flag ||
+	return shown.flag || r->managed ||
 	    (api->auth != NULL && api->auth->c == r->c &&
 		strcmp(api->auth->id, record_id_of(r)) == 0);
 }

@@ -290,6 +290,7 @@ struct record {
 	union cell *cells; /* one a field, in the fields' order */
 	struct expanded *expanded;
 	bool expands; /* a relation of it was asked for */
+	bool managed; /* the caller may manage it: sees its address */
 };
 
 /* Records beside a record: expand.<name>. */

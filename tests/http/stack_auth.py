@@ -4,10 +4,12 @@ other providers, acting as another one, tokens of all kinds, and who may not.
 
 Run by: tests/support/captive stack $PWD/tests/http/stack_auth.py
 """
+import json
 import os
 import pathlib
 import sqlite3
 import sys
+import urllib.request
 
 sys.dont_write_bytecode = True
 HERE = pathlib.Path(__file__).resolve().parent
@@ -189,6 +191,64 @@ def providers():
     tally.check("opens another record", out["record"]["id"] != trap["id"], out)
 
 
+def new_places():
+    change(authAlert={"enabled": True})
+    expect("somebody who travels", register("tom@example.com"), 200)
+
+    def enter(agent):
+        return people("/auth-with-password", {"identity": "tom@example.com", "password": PASSWORD}, None, **{"User-Agent": agent})
+
+    tom = expect("the first place", enter("one"), 200)
+    expect("again", enter("one"), 200)
+    tally.check("is no news", not mails.fresh())
+    expect("another place", enter("two"), 200)
+    tally.check("is told", "two" in text(mails.next("alert")))
+    origins = call("GET", "/collections/_authOrigins/records", None, tom["token"]).json()
+    tally.check("both are known", origins["totalItems"] == 2, origins)
+    for agent in "345678":
+        expect("more places", enter(agent), 200)
+    origins = call("GET", "/collections/_authOrigins/records", None, tom["token"]).json()
+    tally.check("five are kept", origins["totalItems"] == 5, origins)
+    one = f"/collections/people/records/{tom['record']['id']}"
+    expect("a new password", call("PATCH", one, {"password": "x" * 9, "passwordConfirm": "x" * 9}, ADMIN), 200)
+    origins = call("GET", "/collections/_authOrigins/records", None, ADMIN).json()
+    tally.check("makes all places new", origins["totalItems"] == 0, origins)
+    change(authAlert={"enabled": False})
+
+
+def managers():
+    change(manageRule='name = "managed" && @request.auth.name = "boss"')
+    boss = expect("a manager", register("boss@example.com", name="boss"), 200)
+    them = expect("who is managed", register("them@example.com", name="managed"), 200)
+    others = expect("and who is not", register("others@example.com"), 200)
+    who = expect("signs in", sign_in("boss@example.com"), 200)["token"]
+    seen = {r["id"]: r.get("email") for r in call("GET", "/collections/people/records?perPage=100", None, who).json()["items"]}
+    tally.check("sees the addresses of those", seen[them["id"]] == "them@example.com" and seen[others["id"]] is None and seen[boss["id"]], seen)
+    change(updateRule="")
+    expect("changes them", call("PATCH", f"/collections/people/records/{them['id']}", {"email": "moved@example.com", "verified": True, "password": "y" * 9, "passwordConfirm": "y" * 9}, who), 200)
+    expect("but not others", call("PATCH", f"/collections/people/records/{others['id']}", {"verified": True}, who), 400)
+    change(updateRule="id = @request.auth.id", manageRule=None)
+
+
+def landing():
+    for method, status in (("GET", 307), ("POST", 303)):
+        answer = world.wire.call(method, API + "/oauth2-redirect?state=nobody&code=x")
+        tally.check("a code for nobody is nobody's", answer.status == status and "failure" in answer.header("Location"), answer)
+    with urllib.request.urlopen(os.environ["KOMBI_URL"] + API + "/realtime", timeout=20) as stream:
+        client = stream.readline().decode().strip().removeprefix("id:")
+        for _ in range(3):
+            stream.readline()
+        expect("a window waits", call("POST", "/realtime", {"clientId": client, "subscriptions": ["@oauth2"]}), 204)
+        answer = world.wire.call("GET", f"{API}/oauth2-redirect?state={client}&code=abc%20d")
+        tally.check("it gets the code", answer.status == 307 and "success" in answer.header("Location"), answer)
+        lines = [stream.readline().decode().strip() for _ in range(3)]
+        tally.check("as the SDK reads it", lines[1] == "event:@oauth2" and json.loads(lines[2][5:]) == {"state": client, "code": "abc d"}, lines)
+        answer = world.wire.call("GET", f"{API}/oauth2-redirect?state={client}&code=again")
+        tally.check("once", "failure" in answer.header("Location"), answer)
+    page = world.wire.call("GET", "/tenant/acme/_/")
+    tally.check("links of mails lead to a page", page.status == 200 and "script-src" in page.header("Content-Security-Policy") and len(page.all("Content-Security-Policy")) == 1, page)
+
+
 def acting(ann):
     path = f"/impersonate/{ann}"
     expect("not by guests", people(path, {"duration": 60}), 401)
@@ -263,6 +323,9 @@ by_mail()
 one_time()
 two_factors()
 providers()
+new_places()
+managers()
+landing()
 acting(ANN)
 platform()
 guesses()

@@ -87,7 +87,8 @@ struct kb_server_conf {
 	const struct kb_server_ops *ops;
 	void *arg;                 /* kb_ex_arg() */
 	const char *server_header; /* "Server" value, NULL: none */
-	/* header lines ("Name: value\r\n"…) put on every answer, NULL: none */
+	/* header lines ("Name: value\r\n"…) put on every answer that has none
+	 * of that name itself, NULL: none */
 	const char *always;
 	/* further ones on error envelopes that the engine makes by itself;
 	 * on TLS connections the second. NULL: none */
