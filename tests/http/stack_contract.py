@@ -13,7 +13,7 @@ SLUG = "contract"
 
 class Stack(World):
     service = "stack"
-    lists = ("GET /tenant/{slug}/dashboard",)
+    lists = ("GET /tenant/{slug}/dashboard", "GET /tenant/{slug}/_", "GET /tenant/{slug}/_/")
 
     def of_another_contract(self, path):
         return path.startswith(("/tenant/{slug}/api/", "/api/collections"))
