@@ -20,6 +20,7 @@ struct stack_config {
 	int64_t session_s;      /* life of a session token */
 	bool create_tenants;    /* SSO exchange may create the tenant */
 	int64_t tenant_idle_ms; /* close a tenant's database after */
+	int64_t keep_changes, keep_days; /* records/changes.h */
 	/* mail.c: what tenants without a server of their own send by */
 	const char *smtp_host, *smtp_user, *smtp_from;
 	int64_t smtp_port;

@@ -39,6 +39,13 @@ const struct kb_option stack_options[] = {
 	    "KOMBI_TENANT_IDLE_MS", .fallback = "600000", .min = 100,
 	    .max = 86400000,
 	    .help = "a tenant's database is closed when unused for so long"),
+	KB_OPTION_INT(struct stack_config, keep_changes, "KOMBI_KEEP_CHANGES",
+	    .fallback = "50000", .min = 1, .max = 10000000,
+	    .help = "changes of records that a tenant's clients can catch up "
+		    "with"),
+	KB_OPTION_INT(struct stack_config, keep_days, "KOMBI_KEEP_CHANGES_DAYS",
+	    .fallback = "30", .min = 1, .max = 3650,
+	    .help = "and for how many days"),
 	KB_OPTION_STR(struct stack_config, smtp_host, "KOMBI_SMTP_HOST",
 	    .help = "mail server for tenants that have set none"),
 	KB_OPTION_INT(struct stack_config, smtp_port, "KOMBI_SMTP_PORT",

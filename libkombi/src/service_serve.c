@@ -338,9 +338,10 @@ on_body_end(struct kb_exchange *ex)
 
 	if (job->answered)
 		return;
-	if (job->spooled > 0)
+	if (job->spooled > 0) {
+		(void)lseek(job->req->private_->body_fd, 0, SEEK_SET);
 		kb_request_body(job->req, "", (size_t)job->spooled);
-	else
+	} else
 		kb_request_body(
 		    job->req, kb_buf_str(job->body), job->body->len);
 	if (job->req->route->flags & KB_INLINE)

@@ -31,6 +31,7 @@ struct kb_streams {
 	int efd;
 	struct event *wake, *tick;
 	struct kb_stream *all; /* attached ones; the loop's */
+	bool ending;           /* the service stops: nothing stays open */
 };
 
 struct kb_stream {
@@ -181,6 +182,9 @@ kb_stream_attach(struct kb_stream *s, struct kb_exchange *ex)
 		s->next->at = &s->next;
 	all->all = s;
 	flush(s);
+	/* A HEAD's answer has no body that could go on. */
+	if (all->ending || kb_ex_head(ex)->method == KB_M_HEAD)
+		finish(s);
 }
 
 void
@@ -276,10 +280,9 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 void
 kb_streams_end(struct kb_streams *all)
 {
-	for (struct kb_stream *s = all->all, *next; s != NULL; s = next) {
-		next = s->next;
+	all->ending = true;
+	for (struct kb_stream *s = all->all; s != NULL; s = s->next)
 		finish(s);
-	}
 }
 
 struct kb_streams *

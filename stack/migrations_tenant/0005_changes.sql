@@ -4,5 +4,6 @@ CREATE TABLE _kombi_changes (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   collection_id TEXT NOT NULL,
   record_id TEXT NOT NULL,
-  action INTEGER NOT NULL
+  action INTEGER NOT NULL,
+  created INTEGER NOT NULL -- unix seconds
 );

@@ -67,6 +67,8 @@ struct auth_token {
 /* The claims, unverified: false when it is no token. */
 bool auth_token_peek(struct kb_arena *a, struct kb_slice token,
     enum token_kind kind, const char **collection_id, const char **id);
+/* When a token that was judged ends, unix seconds; 0: it is none. */
+int64_t auth_token_end(struct kb_arena *a, struct kb_slice token);
 /* api->schema is set. KB_AUTH_INVALID: none of this tenant's, of another kind,
  * expired, or of a record that is gone or disabled. */
 enum kb_err auth_token_judge(const struct api *api, struct kb_slice token,

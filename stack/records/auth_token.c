@@ -145,6 +145,15 @@ auth_token_peek(struct kb_arena *a, struct kb_slice token, enum token_kind kind,
 	return *collection_id != NULL && *id != NULL;
 }
 
+int64_t
+auth_token_end(struct kb_arena *a, struct kb_slice token)
+{
+	const struct kb_json *claims = claims_of(a, token, TOKEN_AUTH);
+	int64_t end = 0;
+
+	return kb_json_int(claims, "exp", &end) ? end : 0;
+}
+
 static enum kb_err
 check_signature(struct kb_arena *a, const char *key, struct kb_slice token)
 {

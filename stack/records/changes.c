@@ -23,11 +23,13 @@ enum kb_err
 change_note(struct api *api, struct kb_cx *cx, enum change_action action,
     const struct record *r)
 {
+	const struct stack_config *config = stack_config(kb_app(api->req));
 	struct change *c = kb_new(cx->arena, struct change), **at;
 	enum kb_err err;
 
 	*c = (struct change) { .action = action, .r = r };
-	err = change_insert(cx, c);
+	err = change_insert(cx, c,
+	    &(struct retention) { config->keep_changes, config->keep_days });
 	if (err)
 		return err;
 	if (action == CHANGE_DELETE)
@@ -163,26 +165,44 @@ gather(struct api *api, struct change_row *rows, size_t n, struct answer *a)
 	return err;
 }
 
+/*
+ * Whether nobody can say any more what came after `since`: it is older than
+ * what is kept, or of a time that a restored backup does not know.
+ */
+static enum kb_err
+is_unknown(struct kb_cx *cx, int64_t since, int64_t *newest, bool *unknown)
+{
+	int64_t oldest = 0;
+	enum kb_err err = changes_newest(cx, newest);
+
+	if (!err)
+		err = changes_oldest(cx, &oldest);
+	if (oldest == 0)
+		oldest = *newest + 1;
+	*unknown = since + 1 < oldest || since > *newest;
+	return err;
+}
+
 static struct kb_reply
 missed(struct api *api)
 {
 	struct kb_cx *cx = &api->req->cx;
 	struct answer a = { .next = number_of(api, "since", 0) };
-	int64_t limit = number_of(api, "limit", LIMIT), oldest;
-	struct change_row *rows;
-	size_t n;
-	enum kb_err err = changes_oldest(cx, &oldest);
+	int64_t limit = number_of(api, "limit", LIMIT), newest = 0;
+	struct change_row *rows = NULL;
+	size_t n = 0;
+	enum kb_err err = is_unknown(cx, a.next, &newest, &a.reset);
 
 	if (limit < 1 || limit > LIMIT_MAX)
 		limit = LIMIT_MAX;
-	/* What went before the oldest that is kept is not known any more. */
-	a.reset = oldest > a.next + 1;
-	if (!err)
+	/* Who has to read everything anew goes on from here after that. */
+	if (a.reset)
+		a.next = newest;
+	else if (!err)
 		err = changes_after(cx, a.next, limit, &rows, &n);
-	if (err)
-		return api_fail_db(api->req, err, NULL);
 	a.items = kb_new_array(cx->arena, n + 1, struct missed);
-	err = gather(api, rows, n, &a);
+	if (!err)
+		err = gather(api, rows, n, &a);
 	if (err)
 		return api_fail_db(api->req, err, NULL);
 	return kb_bare(api->req, 200, answer_json, &a);

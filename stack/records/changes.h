@@ -39,7 +39,12 @@ struct change_row {
 	int64_t seq, action;
 	const char *collection_id, *record_id;
 };
-enum kb_err change_insert(struct kb_cx *cx, const struct change *c) KB_MUSTUSE;
+/* What is kept for those who were not connected. */
+struct retention {
+	int64_t rows, days;
+};
+enum kb_err change_insert(struct kb_cx *cx, const struct change *c,
+    const struct retention *keep) KB_MUSTUSE;
 /* The newest number; 0: nothing ever changed. */
 enum kb_err changes_newest(struct kb_cx *cx, int64_t *seq) KB_MUSTUSE;
 /* The oldest number that is still there; 0: none. */

@@ -1,8 +1,9 @@
 /* The numbered changes of a tenant. */
+#include <kombi/time.h>
+
 #include "changes.h"
 
-#define KEPT 50000      /* changes */
-#define TRIM_EVERY 1000 /* so many are too much at most */
+#define TRIM_EVERY 250 /* so many are too much at most */
 
 struct number {
 	int64_t n;
@@ -49,20 +50,23 @@ changes_oldest(struct kb_cx *cx, int64_t *seq)
 }
 
 enum kb_err
-change_insert(struct kb_cx *cx, const struct change *c)
+change_insert(
+    struct kb_cx *cx, const struct change *c, const struct retention *keep)
 {
+	int64_t now = kb_wall_s(), seq;
 	struct kb_rows rows = kb_query(cx,
-	    "INSERT INTO _kombi_changes (collection_id, record_id, action)"
-	    " VALUES ($1, $2, $3) RETURNING seq",
+	    "INSERT INTO _kombi_changes"
+	    " (collection_id, record_id, action, created)"
+	    " VALUES ($1, $2, $3, $4) RETURNING seq",
 	    KB_TEXT(c->r->c->id), KB_TEXT(record_id_of(c->r)),
-	    KB_INT(c->action));
-	int64_t seq;
+	    KB_INT(c->action), KB_INT(now));
 	enum kb_err err = number(rows, &seq);
 
 	if (err || seq % TRIM_EVERY != 0)
 		return err;
-	return kb_exec(cx, "DELETE FROM _kombi_changes WHERE seq <= $1",
-	    KB_INT(seq - KEPT));
+	return kb_exec(cx,
+	    "DELETE FROM _kombi_changes WHERE seq <= $1 OR created < $2",
+	    KB_INT(seq - keep->rows), KB_INT(now - keep->days * 86400));
 }
 
 enum kb_err

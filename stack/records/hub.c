@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include <kombi/str.h>
+#include <kombi/time.h>
 
 #define BUCKETS 256
 #define CLIENTS_MAX 10000
+#define TOPICS_MAX (32u << 20) /* bytes of all clients' subscriptions */
 
 struct client {
 	struct client *next;
@@ -20,13 +22,14 @@ struct client {
 	struct kb_arena *arena;
 	struct client_auth auth;
 	const char **topics;
-	size_t n;
+	size_t n, bytes;
 };
 
 struct hub {
 	pthread_mutex_t lock;
 	struct client *table[BUCKETS];
 	size_t n;
+	size_t bytes; /* of all subscriptions */
 };
 
 struct hub *
@@ -103,6 +106,7 @@ hub_remove(struct hub *hub, const char *id)
 	if (c != NULL) {
 		*at = c->next;
 		hub->n--;
+		hub->bytes -= c->bytes;
 	}
 	pthread_mutex_unlock(&hub->lock);
 	if (c != NULL)
@@ -130,6 +134,12 @@ hub_count(struct hub *hub)
 	return n;
 }
 
+bool
+hub_is_full(struct hub *hub)
+{
+	return hub_count(hub) >= CLIENTS_MAX;
+}
+
 static const char *
 copied(struct kb_arena *a, const char *s)
 {
@@ -143,6 +153,7 @@ auth_copy(struct kb_arena *a, const struct client_auth *auth)
 		.collection_id = copied(a, auth->collection_id),
 		.record_id = copied(a, auth->record_id),
 		.token_key = copied(a, auth->token_key),
+		.until_s = auth->until_s,
 	};
 }
 
@@ -154,6 +165,16 @@ may_become(const struct client_auth *was, const struct client_auth *now)
 		return true;
 	return kb_str_eq(was->record_id, now->record_id) &&
 	    kb_str_eq(was->collection_id, now->collection_id);
+}
+
+static size_t
+bytes_of(const char *const *topics)
+{
+	size_t bytes = 0;
+
+	for (; *topics != NULL; topics++)
+		bytes += strlen(*topics) + sizeof(*topics) + 1;
+	return bytes;
 }
 
 static void
@@ -174,6 +195,21 @@ replace(
 	c->arena = a;
 }
 
+/* Under the lock: within what all clients together may hold. */
+static bool
+replace_bounded(struct hub *hub, struct client *c,
+    const struct client_auth *auth, const char *const *topics)
+{
+	size_t bytes = bytes_of(topics), others = hub->bytes - c->bytes;
+
+	if (bytes > c->bytes && bytes > TOPICS_MAX - others)
+		return false;
+	replace(c, auth, topics);
+	c->bytes = bytes;
+	hub->bytes = others + bytes;
+	return true;
+}
+
 enum hub_answer
 hub_subscribe(struct hub *hub, const char *id, const char *peer,
     const struct client_auth *auth, const char *const *topics)
@@ -189,8 +225,8 @@ hub_subscribe(struct hub *hub, const char *id, const char *peer,
 		answer = HUB_PEER;
 	else if (!may_become(&c->auth, auth))
 		answer = HUB_AUTH;
-	else
-		replace(c, auth, topics);
+	else if (!replace_bounded(hub, c, auth, topics))
+		answer = HUB_FULL;
 	pthread_mutex_unlock(&hub->lock);
 	return answer;
 }
@@ -233,6 +269,15 @@ is_about_one(const char *subscription, const char *const *topics)
 	return false;
 }
 
+/* Who it is now: its token's end is an end of what it may know. */
+static struct client_auth
+auth_now(struct kb_arena *a, const struct client_auth *auth)
+{
+	if (auth->until_s > 0 && auth->until_s <= kb_wall_s())
+		return (struct client_auth) { NULL, NULL, NULL, 0 };
+	return auth_copy(a, auth);
+}
+
 /* Under the lock: counts, or with `out` copies. */
 static size_t
 collect(struct hub *hub, struct kb_arena *a, const char *const *topics,
@@ -249,7 +294,7 @@ collect(struct hub *hub, struct kb_arena *a, const char *const *topics,
 					out[n] = (struct subscription) {
 						kb_strdup(a, c->id),
 						kb_strdup(a, c->topics[k]),
-						auth_copy(a, &c->auth),
+						auth_now(a, &c->auth),
 					};
 				n++;
 			}

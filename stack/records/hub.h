@@ -16,6 +16,7 @@
 struct client_auth {
 	const char *collection_id, *record_id; /* NULL: a guest */
 	const char *token_key; /* as it was; another one: a guest since */
+	int64_t until_s;       /* end of its token; a guest since. 0: none */
 };
 
 /* One subscription of one client, copied out of the hub. */
@@ -35,9 +36,11 @@ void hub_remove(struct hub *hub, const char *id);
 /* Ends all clients' streams: the tenant is suspended or goes. */
 void hub_end(struct hub *hub);
 size_t hub_count(struct hub *hub);
+bool hub_is_full(struct hub *hub);
 
-enum hub_answer { HUB_OK, HUB_UNKNOWN, HUB_PEER, HUB_AUTH };
-/* Replaces the client's subscriptions. HUB_AUTH: it was somebody else. */
+enum hub_answer { HUB_OK, HUB_UNKNOWN, HUB_PEER, HUB_AUTH, HUB_FULL };
+/* Replaces the client's subscriptions. HUB_AUTH: it was somebody else.
+ * HUB_FULL: all clients' together are too many. */
 enum hub_answer hub_subscribe(struct hub *hub, const char *id, const char *peer,
     const struct client_auth *auth, const char *const *topics);
 /* Subscriptions to one of the topics, with or without options. */

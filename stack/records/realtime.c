@@ -77,9 +77,12 @@ connect(struct api *api)
 
 	if (err)
 		return api_fail_db(req, err, NULL);
-	c = connection_new(api);
-	if (c == NULL)
+	c = hub_is_full(tenant_hub(api->tenant->handle)) ? NULL
+							 : connection_new(api);
+	if (c == NULL) {
+		kb_reply_header(req, "Retry-After", "60");
 		return api_fail(req, 503, NULL);
+	}
 	conf.arg = c;
 	hello = kb_sprintf(req->cx.arena,
 	    "id:%s\nevent:PB_CONNECT\ndata:{\"clientId\":\"%s\",\"seq\":%lld}"
@@ -87,6 +90,7 @@ connect(struct api *api)
 	    c->id, c->id, (long long)seq);
 	kb_reply_header(req, "X-Accel-Buffering", "no");
 	reply = kb_stream_reply(req, &conf, &stream);
+	/* Two at once may both have found room for the last one. */
 	if (!hub_add(tenant_hub(c->handle), c->id, req->peer, stream))
 		kb_stream_end(stream);
 	else
@@ -131,10 +135,17 @@ topics_of(struct api *api, struct api_errors *errors)
 static struct client_auth
 auth_of(const struct api *api)
 {
-	if (api->auth == NULL)
-		return (struct client_auth) { NULL, NULL, NULL };
-	return (struct client_auth) { api->auth->c->id, api->auth->id,
-		auth_text(api->auth->record, "tokenKey") };
+	struct client_auth auth = { NULL, NULL, NULL, 0 };
+
+	if (api->auth != NULL)
+		auth = (struct client_auth) {
+			.collection_id = api->auth->c->id,
+			.record_id = api->auth->id,
+			.token_key = auth_text(api->auth->record, "tokenKey"),
+			.until_s = auth_token_end(
+			    api->req->cx.arena, auth_header_token(api->req)),
+		};
+	return auth;
 }
 
 static struct kb_reply
@@ -159,6 +170,9 @@ subscribe(struct api *api)
 	switch (hub_subscribe(tenant_hub(api->tenant->handle), client,
 	    req->peer, &auth, topics)) {
 	case HUB_OK: return kb_no_content(req);
+	case HUB_FULL:
+		kb_reply_header(req, "Retry-After", "60");
+		return api_fail(req, 503, NULL);
 	case HUB_PEER: return api_fail(req, 400, "Invalid realtime client.");
 	case HUB_AUTH:
 		return api_fail(req, 403,
@@ -265,10 +279,12 @@ enter_as(struct api *as, struct kb_cx *cx, const struct client_auth *auth)
 		strcmp(auth_text(row.record, "role"), "admin") == 0);
 }
 
+/* Of the topic alone: options are anybody's text, and a slash in them may not
+ * turn the whole collection's topic into a record's. */
 static bool
 is_list(const char *topic)
 {
-	const char *slash = strchr(topic, '/');
+	const char *slash = memchr(topic, '/', strcspn(topic, "?"));
 
 	return slash == NULL || slash[1] == '*';
 }
@@ -314,13 +330,24 @@ event_for(struct api *api, struct kb_cx *cx, const struct change *c,
 	    "{\"action\":\"%s\",\"record\":%s}", change_name(c->action), text));
 }
 
-static bool
-same_view(const struct subscription *a, const struct subscription *b)
+static int
+compare(const char *a, const char *b)
 {
-	return strcmp(a->topic, b->topic) == 0 &&
-	    kb_str_eq(a->auth.record_id, b->auth.record_id) &&
-	    kb_str_eq(a->auth.collection_id, b->auth.collection_id) &&
-	    kb_str_eq(a->auth.token_key, b->auth.token_key);
+	return strcmp(a ? a : "", b ? b : "");
+}
+
+/* Those that see the same stand together: 0. */
+static int
+by_view(const void *one, const void *other)
+{
+	const struct subscription *a = one, *b = other;
+	int d = compare(a->auth.record_id, b->auth.record_id);
+
+	if (d == 0)
+		d = compare(a->auth.collection_id, b->auth.collection_id);
+	if (d == 0)
+		d = compare(a->auth.token_key, b->auth.token_key);
+	return d ? d : strcmp(a->topic, b->topic);
 }
 
 struct told {
@@ -348,14 +375,11 @@ realtime_judge(struct api *api, struct kb_cx *cx, const struct change *c)
 		kb_sprintf(a, "%s/%s", of->id, id), of->name, of->id, NULL },
 	    &t->subs, &t->n);
 	t->data = kb_new_array(a, t->n + 1, const char *);
-	for (size_t i = 0; i < t->n; i++) {
-		size_t k = 0;
-
-		while (!same_view(&t->subs[k], &t->subs[i]))
-			k++;
-		t->data[i] = k < i ? t->data[k]
-				   : event_for(api, cx, c, &t->subs[i]);
-	}
+	qsort(t->subs, t->n, sizeof(*t->subs), by_view);
+	for (size_t i = 0; i < t->n; i++)
+		t->data[i] = i > 0 && by_view(&t->subs[i - 1], &t->subs[i]) == 0
+		    ? t->data[i - 1]
+		    : event_for(api, cx, c, &t->subs[i]);
 	return t;
 }
 

@@ -95,6 +95,7 @@ MEMBER = WORLD.enter("ben", "live")
 collection("things")
 collection("own", listRule="owner = @request.auth.id", viewRule="owner = @request.auth.id")
 collection("locked", listRule=None, viewRule=None)
+collection("unlisted", listRule=None)
 
 
 def handshake():
@@ -156,6 +157,37 @@ def options():
     c.close()
 
 
+def whole_collection():
+    """Options turn the topic of a collection into no record's: its list rule holds."""
+    guest, seen = Client(), Client()
+    wishes = [f"unlisted?options={wish}" for wish in ('{"query":{"x":"a/b"}}', "a/b", "/")]
+    assert guest.subscribe("unlisted", "unlisted/*", *wishes, "things/*").status == 204
+    made = create("secret", "unlisted")
+    assert seen.subscribe(f"unlisted/{made}").status == 204
+    assert ask("PATCH", f"{BASE}/api/collections/unlisted/records/{made}", {"title": "told"}).status == 200
+    assert seen.event()["data"]["record"]["title"] == "told"
+    create("open")
+    assert guest.event()["data"]["record"]["title"] == "open"
+    for c in (guest, seen):
+        c.close()
+
+
+def head_of_a_stream():
+    """HEAD of the stream is answered and over: the connection carries the next request."""
+    wire = Wire(os.environ["KOMBI_URL"])
+    for _ in range(2):
+        answer = wire.call("HEAD", BASE + "/api/realtime")
+        assert answer.status == 200 and answer.body == b"", answer
+
+
+def from_another_time():
+    """Numbers that this database never gave mean that everything is to be read anew."""
+    now = Client()
+    answer = ask("GET", f"{BASE}/api/x/changes?since={now.seq + 1000}").json()
+    assert answer == {"items": [], "next": now.seq, "reset": True}, answer
+    now.close()
+
+
 def replay():
     """Whatever happens between two connections is found beside the stream."""
     first = Client()
@@ -186,7 +218,7 @@ def replay():
 
 def fan_out():
     """Many clients are told, and one that does not read holds nobody up."""
-    clients = [Client() for _ in range(200)]
+    clients = [Client() for _ in range(500)]
     lazy = Client()
     for c in [*clients, lazy]:
         assert c.subscribe("things/*").status == 204
@@ -219,7 +251,7 @@ def suspended():
         WORLD.set_status("live", "active")
 
 
-for check in (handshake, refusals, rules, options, replay, fan_out, suspended):
+for check in (handshake, refusals, rules, options, whole_collection, head_of_a_stream, replay, from_another_time, fan_out, suspended):
     try:
         check()
         TALLY.check(check.__doc__ or check.__name__, True)
