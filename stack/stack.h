@@ -26,7 +26,8 @@ struct stack_config {
 	int64_t smtp_port;
 	bool smtp_tls;
 	struct kb_secret smtp_password;
-	const char *mail_dir; /* development's mailbox */
+	const char *mail_dir;       /* development's mailbox */
+	const char *const *proxies; /* client_ip.c; NULL: none */
 };
 
 /* ---- tenants ----------------------------------------------------------- */
@@ -96,6 +97,10 @@ tenancy_remove_files(struct tenancy *t, const char *slug) KB_MUSTUSE;
 /* kb_service.refusal: below /api/ in PocketBase's shape. */
 bool
 api_refusal(struct kb_request *req, enum kb_err err, struct kb_reply *reply);
+
+/* Behind a trusted proxy req->peer becomes whom the proxy speaks for. */
+void client_ip_believe(struct kb_request *req);
+const char *client_network_check(const char *text);
 
 /* kb_service.tenant and .tenant_done */
 enum kb_err tenant_resolve(struct kb_request *req);

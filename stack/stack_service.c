@@ -60,6 +60,9 @@ const struct kb_option stack_options[] = {
 	KB_OPTION_STR(struct stack_config, smtp_from, "KOMBI_SMTP_FROM",
 	    .help = "sender's address of mails that go by it; else the"
 		    " tenant's own"),
+	KB_OPTION_LIST(struct stack_config, proxies, "KOMBI_TRUSTED_PROXIES",
+	    .check = client_network_check,
+	    .help = "proxies (the gateway) whose X-Real-IP is believed"),
 	KB_OPTION_STR(struct stack_config, mail_dir, "KOMBI_MAIL_DIR",
 	    .help = "development only: mails become files of this folder"
 		    " where no server is set"),

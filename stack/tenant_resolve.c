@@ -44,7 +44,10 @@ static enum kb_err
 open_tenant(struct kb_request *req, struct tenant_cx *tc)
 {
 	struct tenancy *tenancy = stack_state(kb_app(req))->tenancy;
-	enum kb_err err = tenancy_acquire(
+	enum kb_err err;
+
+	client_ip_believe(req);
+	err = tenancy_acquire(
 	    tenancy, req->cx.arena, tc->row.slug, &tc->handle);
 
 	if (err)

@@ -72,7 +72,8 @@ own_environment() {
         REDIS_HOST=127.0.0.1 REDIS_PORT="$KOMBI_REDIS_PORT" REDIS_PASSWORD_FILE="$secrets_dir/redis_password"
       ;;
     admin) printf '%s\n' PORT="$KOMBI_ADMIN_PORT" DATABASE_URL_FILE="$secrets_dir/database_url" ;;
-    stack) printf '%s\n' PORT="$KOMBI_STACK_PORT" KOMBI_DATA_DIR="$local_dir/stack" KOMBI_MAIL_DIR="$local_dir/mail" ;;
+    stack) printf '%s\n' PORT="$KOMBI_STACK_PORT" KOMBI_DATA_DIR="$local_dir/stack" KOMBI_MAIL_DIR="$local_dir/mail" \
+      KOMBI_TRUSTED_PROXIES=127.0.0.1 ;;
     sim) printf '%s\n' PORT="$KOMBI_SIM_PORT" KOMBI_DATA_DIR="$local_dir/sim" ;;
     stackkits) printf '%s\n' PORT="$KOMBI_STACKKITS_PORT" STACKKITS_DIR="$root/stackkits" CUE_BIN="$tools_dir/cue" ;;
   esac

@@ -179,7 +179,7 @@ reason_of(struct form *f)
 
 	if (reason == NULL || reason[0] == '\0')
 		return form_text(f, "reason", self_hosted ? 0 : 1, 500);
-	return kb_strndup(f->api->req->cx.arena, reason, 500);
+	return kb_sprintf(f->api->req->cx.arena, "%.500s", reason);
 }
 
 struct impersonation {

@@ -154,14 +154,16 @@ auth_token_end(struct kb_arena *a, struct kb_slice token)
 	return kb_json_int(claims, "exp", &end) ? end : 0;
 }
 
-static enum kb_err
-check_signature(struct kb_arena *a, const char *key, struct kb_slice token)
+/* NULL: not signed by that key, or too late. */
+static const struct kb_json *
+verified_claims(struct kb_arena *a, const char *key, struct kb_slice token)
 {
 	static const struct kb_jwt_rules rules = { .leeway_s = 0 };
+	struct kb_slice k = kb_slice_of(key);
 	struct kb_jwt jwt;
+	enum kb_err err = kb_jwt_verify_hs256(a, token, k, &rules, &jwt);
 
-	return kb_jwt_verify_hs256(
-	    a, token, (struct kb_slice) { key, strlen(key) }, &rules, &jwt);
+	return err ? NULL : jwt.claims;
 }
 
 enum kb_err
@@ -183,11 +185,12 @@ auth_token_judge(const struct api *api, struct kb_slice token,
 	err = auth_row_get(cx, c, id, &out->row);
 	if (err)
 		return err == KB_NOT_FOUND ? KB_AUTH_INVALID : err;
-	if (out->row.disabled || out->row.token_key[0] == '\0' ||
-	    check_signature(cx->arena,
-		key_of(cx->arena, &api->tenant->row, &out->row, kind), token))
+	if (out->row.disabled || out->row.token_key[0] == '\0')
 		return KB_AUTH_INVALID;
-	claims = claims_of(cx->arena, token, kind);
+	claims = verified_claims(cx->arena,
+	    key_of(cx->arena, &api->tenant->row, &out->row, kind), token);
+	if (claims == NULL)
+		return KB_AUTH_INVALID;
 	if (kb_json_str(claims, "email") != NULL)
 		out->email = kb_json_str(claims, "email");
 	if (kb_json_str(claims, "newEmail") != NULL)

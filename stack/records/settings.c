@@ -245,8 +245,10 @@ static void
 write_one(struct kb_jsonw *w, const struct setting *s, const struct output *o)
 {
 	const void *at = (const char *)o->settings + s->offset;
-	const char *text = *(const char *const *)at;
+	const char *text = NULL;
 
+	if (s->kind == S_STR || s->kind == S_SECRET)
+		text = *(const char *const *)at;
 	switch (s->kind) {
 	case S_BOOL: kb_w_bool(w, s->name, *(const bool *)at); break;
 	case S_INT: kb_w_int(w, s->name, *(const int64_t *)at); break;

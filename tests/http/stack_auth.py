@@ -4,6 +4,7 @@ other providers, acting as another one, tokens of all kinds, and who may not.
 
 Run by: tests/support/captive stack $PWD/tests/http/stack_auth.py
 """
+# captive-env: KOMBI_TRUSTED_PROXIES=127.0.0.1,10.0.0.0/8
 import json
 import os
 import pathlib
@@ -286,6 +287,8 @@ def guesses():
     seen = [sign_in("guess@example.com", f"wrong {i}").status for i in range(25)]
     tally.check("guesses end", seen[0] == 400 and seen[-1] == 429, seen)
     expect("for others they do not", sign_in("bob@example.com"), 200)
+    other = people("/auth-with-password", {"identity": "guess@example.com", "password": PASSWORD}, None, **{"X-Real-IP": "192.0.2.7"})
+    expect("nor from elsewhere", other, 200)
 
 
 def by_smtp():
