@@ -150,6 +150,15 @@ const struct collection *auth_context(struct api *api, struct kb_reply *reply);
 /* The caller's token is of another one. */
 struct kb_reply auth_other_collection(struct api *api);
 
+/*
+ * A record that may sign in here by itself. KB_NOT_FOUND also for members who
+ * are disabled, and, on an instance of many, for those who come through the
+ * identity provider: who is locked there must not get in by a mailbox.
+ */
+enum kb_err auth_find(struct api *api, const struct collection *c,
+    const char *field, const char *value, struct auth_row *row) KB_MUSTUSE;
+bool auth_may_sign_in(const struct api *api, const struct auth_row *row);
+
 /* What a body asks for, judged field by field. */
 struct form {
 	struct api *api;

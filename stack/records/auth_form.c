@@ -19,6 +19,29 @@ auth_context(struct api *api, struct kb_reply *reply)
 	return NULL;
 }
 
+bool
+auth_may_sign_in(const struct api *api, const struct auth_row *row)
+{
+	bool provided = strcmp(row->record->c->id, USERS_ID) == 0 &&
+	    auth_text(row->record, "ssoSub")[0] != '\0';
+
+	return !row->disabled &&
+	    (!provided ||
+		kb_app(api->req)->common->mode == KB_MODE_SELF_HOSTED);
+}
+
+enum kb_err
+auth_find(struct api *api, const struct collection *c, const char *field,
+    const char *value, struct auth_row *row)
+{
+	enum kb_err err = auth_row_by(&api->req->cx, c, field, value, row);
+
+	if (err || auth_may_sign_in(api, row))
+		return err;
+	*row = (struct auth_row) { .record = NULL };
+	return KB_NOT_FOUND;
+}
+
 struct kb_reply
 auth_other_collection(struct api *api)
 {

@@ -130,7 +130,7 @@ find_record(struct kb_cx *cx, struct entry *e)
 	}
 	if (!e->who.verified)
 		return KB_OK;
-	err = auth_row_by(cx, e->c, "email", e->who.email, &row);
+	err = auth_find(e->api, e->c, "email", e->who.email, &row);
 	if (!err)
 		e->found = record_id_of(row.record);
 	return err == KB_NOT_FOUND ? KB_OK : err;
@@ -289,7 +289,7 @@ enter_tx(struct kb_cx *cx, void *arg)
 	} else {
 		err = auth_row_get(cx, e->c, e->record_id, &row);
 		r = row.record;
-		if (!err && row.disabled)
+		if (!err && !auth_may_sign_in(e->api, &row))
 			err = KB_AUTH_INVALID;
 		if (!err)
 			err = auth_save_tx(e->api, cx, &row, adopt, e);

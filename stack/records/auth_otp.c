@@ -116,8 +116,8 @@ request_otp(struct api *api)
 	email = form_email(&f, "email");
 	if (!form_ok(&f, &reply))
 		return reply;
-	err = auth_row_by(&req->cx, c, "email", email, &row);
-	if (err == KB_NOT_FOUND || (!err && row.disabled))
+	err = auth_find(api, c, "email", email, &row);
+	if (err == KB_NOT_FOUND)
 		return pretend(api, c);
 	if (!err)
 		err = reuse(api, &row, &id);
@@ -142,7 +142,7 @@ find_otp(struct api *api, const struct collection *c, const char *id,
 		err = KB_NOT_FOUND;
 	if (!err)
 		err = auth_row_get(cx, c, auth_text(*otp, "recordRef"), row);
-	return !err && row->disabled ? KB_NOT_FOUND : err;
+	return !err && !auth_may_sign_in(api, row) ? KB_NOT_FOUND : err;
 }
 
 static enum kb_err

@@ -85,7 +85,7 @@ by_field(struct api *api, const struct collection *c, const char *field,
 {
 	if (strcmp(field, "email") == 0 && !kb_is_email(identity))
 		return KB_NOT_FOUND;
-	return auth_row_by(&api->req->cx, c, field, identity, row);
+	return auth_find(api, c, field, identity, row);
 }
 
 /* The e-mail address first, then the other fields in their order. */
@@ -157,7 +157,7 @@ with_password(struct api *api)
 		return api_fail(req, 429, NULL);
 	/* Also for nobody: an answer takes as long. */
 	right = kb_password_verify(in.password, row.password);
-	if (err || !right || row.disabled)
+	if (err || !right)
 		return api_fail(req, 400, "Failed to authenticate.");
 	guessed_right(api, &g);
 	return auth_respond(api, &row, &how);
@@ -188,11 +188,11 @@ request_reset(struct api *api)
 	email = form_email(&f, "email");
 	if (!form_ok(&f, &reply))
 		return reply;
-	err = auth_row_by(&req->cx, c, "email", email, &row);
+	err = auth_find(api, c, "email", email, &row);
 	if (err != KB_OK && err != KB_NOT_FOUND)
 		return api_fail_db(req, err, NULL);
 	/* Whether there is such an address is not told. */
-	if (err || row.disabled ||
+	if (err ||
 	    !auth_limit_take(api, &resets,
 		kb_sprintf(
 		    req->cx.arena, "%s/%s", c->id, record_id_of(row.record))))

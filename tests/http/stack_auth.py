@@ -275,6 +275,14 @@ def platform():
     root = expect("signs in", call("POST", "/collections/_superusers/auth-with-password", {"identity": "x@example.com", "password": PASSWORD}), 200)["token"]
     expect("and may", call("GET", "/collections", None, root), 200)
     tally.check("but not on the platform", world.wire.call("GET", "/tenant/acme/v1/tenant", None, {"Authorization": root}).status == 401)
+    mails.fresh()
+    change_users = {"otp": {"enabled": True}}
+    expect("members too could have one-time passwords", call("PATCH", "/collections/users", change_users, ADMIN), 200)
+    for way in ("request-otp", "request-password-reset"):
+        answer = call("POST", f"/collections/users/{way}", {"email": "ben@example.com"})
+        tally.check("but who comes through the identity provider gets no second way in", answer.status in (200, 204), answer)
+    expect("a mail to somebody else", people("/request-otp", {"email": "bob@example.com"}), 200)
+    tally.check("is the only one", mails.next("bob")["To"] == "bob@example.com" and not mails.fresh())
     world.tenant("other", "enterprise")
     world.enter("eve", "other")
     tally.check("nor in another tenant", world.wire.call("GET", "/tenant/other/api/collections", None, {"Authorization": root}).status == 401)
