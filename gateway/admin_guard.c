@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <kombi/crypto.h>
+#include <kombi/network.h>
 #include <kombi/str.h>
 
 #include "admin_api.h"
@@ -17,10 +18,10 @@
 static bool
 is_loopback(const char *host)
 {
-	struct network n;
+	struct kb_network n;
 
-	return (network_parse("127.0.0.0/8", &n) &&
-		   network_has_text(&n, host)) ||
+	return (kb_network_parse("127.0.0.0/8", &n) &&
+		   kb_network_has_text(&n, host)) ||
 	    kb_str_eq(host, "::1") || kb_str_eq(host, "localhost");
 }
 

@@ -422,20 +422,6 @@ draw_secret(struct settings *s)
 	kb_wipe(bytes, sizeof(bytes));
 }
 
-static void
-trust(struct gateway *g, struct kb_arena *a)
-{
-	const char *const *list = g->config->trusted;
-	size_t n = 0;
-
-	while (list != NULL && list[n] != NULL)
-		n++;
-	g->trusted = kb_new_array(a, n + 1, struct network);
-	for (size_t i = 0; i < n; i++)
-		if (network_parse(list[i], &g->trusted[i]))
-			g->n_trusted++;
-}
-
 /*
  * Who is handed the sockets must not accept before it can serve: the keys of
  * the issuers are there first. The process before ends the wait with us.
@@ -560,7 +546,7 @@ assemble(struct process *p, struct kb_arena *a)
 	g->resolver = resolver_new();
 	resolver_start(g->resolver);
 	g->loaded_ms = kb_wall_ms();
-	trust(g, a);
+	g->trusted = kb_networks_of(a, g->config->trusted);
 	g->health = health_new(g->resolver);
 	metrics_register(g);
 	reload_metric_register();

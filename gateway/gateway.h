@@ -580,18 +580,6 @@ void exchange_report(const struct exchange *x, struct report *out);
  * line tells so, and the client's own trace fields do not go upstream. */
 void exchange_set_trace(struct exchange *x, const char *trace_id);
 
-/* ---- networks (forwarded.c) ---------------------------------------------- */
-
-struct network {
-	unsigned char bytes[16]; /* IPv4 mapped */
-	unsigned bits;
-};
-
-/* "10.0.0.0/8", "fd00::/8", or one address. */
-bool network_parse(const char *text, struct network *out) KB_MUSTUSE;
-/* `ip` is an address as text; what is none is in no network. */
-bool network_has_text(const struct network *n, const char *ip);
-
 /* ---- what a plugin may ask other services -------------------------------- */
 
 struct event;

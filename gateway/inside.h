@@ -14,6 +14,7 @@
 #include <kombi/http_server.h>
 #include <kombi/log.h>
 #include <kombi/metrics.h>
+#include <kombi/network.h>
 #include <kombi/pool.h>
 #include <kombi/time.h>
 #include <kombi/tls.h>
@@ -359,8 +360,7 @@ struct gateway {
 	struct resolver *resolver;
 	struct health *health;
 	struct prober *prober; /* main loop */
-	struct network *trusted;
-	size_t n_trusted;
+	struct kb_networks trusted;
 	int port;     /* of the public listener */
 	int tls_port; /* the same by TLS; 0 before it is bound */
 	const char *tls_address;
@@ -698,7 +698,6 @@ void park_stop(struct loop *l); /* park.c */
 /* ---- trusted proxies
  * -------------------------------------------------------------------- */
 
-bool network_has(const struct network *n, const struct sockaddr_storage *a);
 /* The peer is a trusted proxy; its client; what scheme that one used. */
 bool forwarded_trusted(const struct exchange *x);
 bool forwarded_https(const struct exchange *x);

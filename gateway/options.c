@@ -7,15 +7,6 @@
 
 #include "inside.h"
 
-static const char *
-check_network(const char *value)
-{
-	struct network n;
-
-	return network_parse(value, &n) ? NULL
-					: "must be an address or address/bits";
-}
-
 static const char *const tls_clients[] = { "any", "optional", "required",
 	NULL };
 static const char *const routers[] = { "segments", "kong", NULL };
@@ -70,7 +61,7 @@ static const struct kb_option options[] = {
 	KB_OPTION_LIST(struct gateway_config, audience, "KOMBI_AUDIENCE",
 	    .help = "accepted audiences of tokens, comma separated"),
 	KB_OPTION_LIST(struct gateway_config, trusted, "KOMBI_TRUSTED_PROXIES",
-	    .check = check_network,
+	    .check = kb_network_check,
 	    .help = "proxies whose X-Forwarded-* is believed"),
 	KB_OPTION_ENUM(struct gateway_config, router, "KOMBI_ROUTER",
 	    .fallback = "segments", .choices = routers,

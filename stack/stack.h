@@ -100,7 +100,6 @@ api_refusal(struct kb_request *req, enum kb_err err, struct kb_reply *reply);
 
 /* Behind a trusted proxy req->peer becomes whom the proxy speaks for. */
 void client_ip_believe(struct kb_request *req);
-const char *client_network_check(const char *text);
 
 /* kb_service.tenant and .tenant_done */
 enum kb_err tenant_resolve(struct kb_request *req);

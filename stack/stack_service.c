@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <kombi/crypto.h>
+#include <kombi/network.h>
 #include <kombi/str.h>
 #include <kombi/window.h>
 
@@ -61,7 +62,7 @@ const struct kb_option stack_options[] = {
 	    .help = "sender's address of mails that go by it; else the"
 		    " tenant's own"),
 	KB_OPTION_LIST(struct stack_config, proxies, "KOMBI_TRUSTED_PROXIES",
-	    .check = client_network_check,
+	    .check = kb_network_check,
 	    .help = "proxies (the gateway) whose X-Real-IP is believed"),
 	KB_OPTION_STR(struct stack_config, mail_dir, "KOMBI_MAIL_DIR",
 	    .help = "development only: mails become files of this folder"

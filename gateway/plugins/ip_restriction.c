@@ -3,6 +3,7 @@
  * looked at before allow (Kong 3.9). The address is that of the client
  * as trusted proxies tell it, never what a client writes itself.
  */
+#include <kombi/network.h>
 #include <kombi/str.h>
 
 #include "gateway.h"
@@ -12,7 +13,7 @@ struct conf {
 	int64_t status;
 	const char *message;
 	/* made by load */
-	struct network *allowed, *denied;
+	struct kb_network *allowed, *denied;
 };
 
 static const struct field fields[] = {
@@ -25,15 +26,15 @@ static const struct field fields[] = {
 
 static const struct conf defaults = { .status = 403 };
 
-static struct network *
+static struct kb_network *
 networks(struct problems *p, const struct plugin_use *use, const char *what,
     const struct strs *list)
 {
-	struct network *v = kb_new_array(
-	    problems_arena(p), list->n + 1, struct network);
+	struct kb_network *v = kb_new_array(
+	    problems_arena(p), list->n + 1, struct kb_network);
 
 	for (size_t i = 0; i < list->n; i++)
-		if (!network_parse(list->v[i], &v[i]))
+		if (!kb_network_parse(list->v[i], &v[i]))
 			problem(p, use->config->line,
 			    "plugin ip-restriction: %s \"%s\" must be an "
 			    "IPv4 or IPv6 address or network such as "
@@ -55,10 +56,10 @@ load(struct problems *p, const struct plugin_use *use, void *conf)
 }
 
 static bool
-is_in(const char *ip, const struct network *v, size_t n)
+is_in(const char *ip, const struct kb_network *v, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (network_has_text(&v[i], ip))
+		if (kb_network_has_text(&v[i], ip))
 			return true;
 	return false;
 }

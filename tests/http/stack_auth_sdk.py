@@ -7,7 +7,6 @@ Run by: tests/support/captive stack $PWD/tests/http/stack_auth_sdk.py
 # captive-env: KOMBIFY_DEPLOYMENT_MODE=self-hosted STACKKITS_URL=http://127.0.0.1:9
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 
@@ -16,23 +15,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "fakes")]
 
 from oidc import Oidc  # noqa: E402
+from sdk import MISSING, SDK, SKIPPED, install  # noqa: E402
 from stack_world import StackWorld  # noqa: E402
-
-SDK = HERE.parent / "sdk"
-SKIPPED = 77
-
-
-def install():
-    if (SDK / "node_modules" / "pocketbase").is_dir():
-        return True
-    run = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=SDK, check=False,
-                         stdout=sys.stderr)
-    return run.returncode == 0
 
 
 def main():
-    if not shutil.which("node") or not shutil.which("npm") or not install():
-        print("the PocketBase SDK cannot be installed here: node, npm and a registry are needed")
+    if not install():
+        print(MISSING)
         return SKIPPED
     world, fake = StackWorld(), Oidc()
     if world.as_service("admin", "GET", "/api/internal/tenants/default").status != 200:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Realtime over raw sockets: the handshake, who is told what, replay after a reconnect, many clients, slow ones, the end."""
-# captive-env: STACKKITS_URL=http://127.0.0.1:9
+# captive-env: STACKKITS_URL=http://127.0.0.1:9 KOMBI_TRUSTED_PROXIES=127.0.0.1
 import json
 import os
 import selectors
@@ -25,10 +25,10 @@ WAIT = 20
 class Client:
     """An event stream, read line by line."""
 
-    def __init__(self):
+    def __init__(self, lines=""):
         host, port = WORLD.wire.host.split(":")
         self.socket = socket.create_connection((host, int(port)), timeout=WAIT)
-        self.socket.sendall(f"GET {BASE}/api/realtime HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n".encode())
+        self.socket.sendall(f"GET {BASE}/api/realtime HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n{lines}\r\n".encode())
         self.raw, self.text = b"", ""
         while b"\r\n\r\n" not in self.raw:
             self.more()
@@ -157,6 +157,16 @@ def options():
     c.close()
 
 
+def addresses():
+    """Behind a trusted proxy a stream belongs to the address that the proxy tells."""
+    c = Client("X-Real-IP: 198.51.100.1\r\n")
+    for told, status in (("198.51.100.2", 400), ("198.51.100.1", 204), (None, 400)):
+        answer = Wire(os.environ["KOMBI_URL"]).call("POST", BASE + "/api/realtime", {"clientId": c.id, "subscriptions": []},
+                                                    {"X-Real-IP": told} if told else {})
+        assert answer.status == status, (told, answer)
+    c.close()
+
+
 def whole_collection():
     """Options turn the topic of a collection into no record's: its list rule holds."""
     guest, seen = Client(), Client()
@@ -251,7 +261,7 @@ def suspended():
         WORLD.set_status("live", "active")
 
 
-for check in (handshake, refusals, rules, options, whole_collection, head_of_a_stream, replay, from_another_time, fan_out, suspended):
+for check in (handshake, refusals, rules, options, addresses, whole_collection, head_of_a_stream, replay, from_another_time, fan_out, suspended):
     try:
         check()
         TALLY.check(check.__doc__ or check.__name__, True)

@@ -5,16 +5,16 @@ import hashlib
 import hmac
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
 import urllib.request
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from sdk import MISSING, SDK, SKIPPED, install  # noqa: E402
+
 URL = os.environ["KOMBI_URL"]
-SDK = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "sdk")
 FIELDS = ("X-User-ID", "X-User-Email", "X-User-Name", "X-Org-ID", "X-User-Roles", "X-Subscription-Plan", "X-Tenant-ID")
-SKIPPED = 77
 
 
 def secret():
@@ -41,17 +41,9 @@ def enter(user, org):
         return json.loads(answer.read())
 
 
-def install():
-    if os.path.isdir(os.path.join(SDK, "node_modules", "pocketbase")):
-        return True
-    run = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=SDK, check=False,
-                         stdout=sys.stderr)
-    return run.returncode == 0
-
-
 def main():
-    if not shutil.which("node") or not shutil.which("npm") or not install():
-        print("the PocketBase SDK cannot be installed here: node, npm and a registry are needed")
+    if not install():
+        print(MISSING)
         return SKIPPED
     admin, member, stranger = enter("ada", "org-sdk"), enter("ben", "org-sdk"), enter("eve", "org-other")
     environment = os.environ | {

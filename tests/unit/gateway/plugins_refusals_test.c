@@ -1,6 +1,8 @@
 /* What files may say to the plugins that refuse or answer by themselves. */
 #include "plugins_config.h"
 
+#include <kombi/network.h>
+
 static void
 networks_are_read_or_refused_with_their_line(void **state)
 {
@@ -52,12 +54,12 @@ addresses_are_in_networks_whatever_their_form(void **state)
 		{ "10.0.0.0/8", "", false },
 		{ "0.0.0.0/0", "junk", false },
 	};
-	struct network n;
+	struct kb_network n;
 
 	(void)state;
 	for (size_t i = 0; i < KB_COUNT(rows); i++) {
-		assert_true(network_parse(rows[i].network, &n));
-		if (network_has_text(&n, rows[i].ip) != rows[i].in)
+		assert_true(kb_network_parse(rows[i].network, &n));
+		if (kb_network_has_text(&n, rows[i].ip) != rows[i].in)
 			fail_msg("%s %s", rows[i].network, rows[i].ip);
 	}
 }
