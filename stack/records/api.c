@@ -282,6 +282,19 @@ not_allowed(const struct api *api, enum api_access access, int *status)
 	return NULL;
 }
 
+/* The real server's routes say it in ways of their own. */
+static const char *
+missing_collection(const struct kb_request *req)
+{
+	const char *pattern = req->route->pattern;
+
+	if (strstr(pattern, "{collection}/records"))
+		return "Missing collection context.";
+	return strstr(pattern, "/impersonate/")
+	    ? "Missing or invalid auth collection context."
+	    : "Missing or invalid collection context.";
+}
+
 static struct kb_reply
 run(struct api *api, enum api_access access, api_handler *fn)
 {
@@ -296,10 +309,7 @@ run(struct api *api, enum api_access access, api_handler *fn)
 	if (why != NULL)
 		return api_fail(req, status, why);
 	if (has_collection(req) && api_collection(api) == NULL)
-		return api_fail(req, 404,
-		    strstr(req->route->pattern, "{collection}/records")
-			? "Missing collection context."
-			: "Missing or invalid collection context.");
+		return api_fail(req, 404, missing_collection(req));
 	return fn(api);
 }
 

@@ -138,8 +138,7 @@ form_int(struct form *f, const char *name, int64_t min)
 
 	if (j != NULL && kb_json_kind(j) != KB_JSON_NULL &&
 	    !kb_json_integer(j, &n))
-		form_blame(
-		    f, name, "validation_invalid_value", "Invalid value.");
+		f->unreadable = true;
 	else if (n < min)
 		api_error_param(a, &f->errors, name,
 		    "validation_min_greater_equal_than_required",

@@ -254,7 +254,7 @@ check_password(struct form *f, const struct auth_token *t)
 
 	if (form_bad(f, "password"))
 		return true;
-	if (t->row.record == NULL ||
+	if (form_bad(f, "token") || t->row.record == NULL ||
 	    !auth_password_is(f->api, &t->row, password, &limited))
 		form_blame(f, "password", "validation_invalid_password",
 		    "Missing or invalid auth record password.");

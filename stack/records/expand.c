@@ -142,7 +142,7 @@ step_relation(const struct level *l, const struct field *f)
 		for (size_t k = 0; k < n; k++)
 			ids_add(a, &all, ids[k]);
 	}
-	if (to == NULL || all.n == 0 || !start_query(l, &q, to))
+	if (to == NULL || !start_query(l, &q, to) || all.n == 0)
 		return KB_OK;
 	err = records_by_ids(
 	    l->cx, &q, value_list_text(a, all.items, all.n), &found, &n_found);

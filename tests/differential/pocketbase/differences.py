@@ -6,7 +6,7 @@ import re
 MEANT = (
     ("", "", r"\.help: added", "fields have a help text since PocketBase 0.39"),
     ("", "", r"[tT]emplate\.body: ", "mails have words of our own"),
-    ("auth", r"request-email-change .*new@example", r"status 400 against 204",
+    ("auth", "request-email-change", r"status 400 against 204",
      "the real server has no way to send mails where this runs"),
 )
 
