@@ -3,7 +3,7 @@
 
 #include <kombi/str.h>
 
-#include "stack.h"
+#include "platform.h"
 
 #define LINES_DEFAULT 200
 #define LINES_MAX 1000
@@ -183,5 +183,6 @@ jobs_cancel(struct kb_request *req)
 		err = job_get(&req->cx, &v, j.id, &j);
 	if (err)
 		return kb_fail(req, err, NULL);
+	note(req, "job.cancelled", "job", j.id, NULL);
 	return kb_data(req, 200, job_json, &j);
 }

@@ -3,7 +3,7 @@
  * the gateway's prefixes, where the gateway vouches for the caller, and under
  * /tenant/{slug}, where the tenant's own session token does.
  */
-#include "stack.h"
+#include "platform.h"
 
 #define TENANT_SLUG "/tenant/{slug}"
 #define ANYONE KB_TENANT(KB_ROLE_VIEWER)
@@ -32,6 +32,16 @@ extern const struct kb_rule flags_apply_rules[];
 	KB_GET(prefix "/v1/tenant/usage", ANYONE, tenant_usage, .summary = "Quotas and what is used of them", .returns = "200 Usage by resource"), \
 	KB_GET(prefix "/v1/tenant/feature-flags", ANYONE, tenant_flags, .summary = "Feature flags that hold for you here", .returns = "200 Values by key"), \
 	KB_GET(prefix "/v1/tenant/members", ANYONE, tenant_members, .summary = "Members of the tenant", .returns = "200 A page of members")
+
+#define PEOPLE_ROUTES(prefix) \
+	KB_PATCH(prefix "/v1/tenant/members/{id}", ADMIN, members_patch, .body = member_patch_rules, .summary = "Change a member's role, shut out or let in", .returns = "200 The member"), \
+	KB_DELETE(prefix "/v1/tenant/members/{id}", ADMIN, members_delete, .summary = "Take a member out of the tenant", .returns = "204 Gone"), \
+	KB_POST(prefix "/v1/tenant/leave", ANYONE, tenant_leave, .summary = "Leave the tenant", .returns = "204 Left"), \
+	KB_GET(prefix "/v1/tenant/invitations", ADMIN, invitations_list, .summary = "Invitations that wait", .returns = "200 A page of invitations"), \
+	KB_POST(prefix "/v1/tenant/invitations", ADMIN, invitations_create, .body = invitation_rules, .summary = "Invite an e-mail address", .returns = "201 The invitation"), \
+	KB_DELETE(prefix "/v1/tenant/invitations/{id}", ADMIN, invitations_delete, .summary = "Revoke an invitation", .returns = "204 Revoked"), \
+	KB_GET(prefix "/v1/tenant/activity", ANYONE, activity_list, .summary = "What happened; ?action= actor= resource= since= until= filter, ?before= pages", .returns = "200 Newest first, and where to go on"), \
+	KB_GET(prefix "/v1/tenant/audit", ADMIN, audit_list, .summary = "The audit of the tenant, filtered and paged likewise", .returns = "200 Newest first, and where to go on")
 
 /*
  * The records API in PocketBase's shapes. Everyone may call: the collections'
@@ -106,8 +116,19 @@ const struct kb_route stack_routes[] = {
 		       " everybody",
 	    .returns = "200 How many were applied and skipped"),
 
+	KB_GET("/api/internal/audit", KB_SERVICE("admin"), audit_of_all,
+	    .summary = "The audit of all tenants; ?tenant= and the filters of"
+		       " /v1/tenant/audit",
+	    .returns = "200 Newest first, and where to go on"),
+	KB_POST("/v1/invitations/accept", KB_USER, invitations_accept,
+	    .body = accept_rules,
+	    .summary = "Become a member by an invitation to your address",
+	    .returns = "200 The tenant and your role in it"),
+
 	TENANT_ROUTES(""),
 	TENANT_ROUTES(TENANT_SLUG),
+	PEOPLE_ROUTES(""),
+	PEOPLE_ROUTES(TENANT_SLUG),
 
 	COLLECTION_ROUTES(TENANT_SLUG),
 	COLLECTIONS_ROUTES(TENANT_SLUG),

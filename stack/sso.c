@@ -9,7 +9,7 @@
 #include <kombi/str.h>
 #include <kombi/time.h>
 
-#include "stack.h"
+#include "platform.h"
 #include "tenants.h"
 
 #define SLUG_MAX 48 /* leaves room for the suffix */
@@ -120,6 +120,10 @@ enter_tenant(struct kb_request *req, struct entry *e, int64_t *used)
 		return err;
 	cx.db = tenant_db(h);
 	err = member_enter(&cx, &e->member, e->tenant.max_users, used);
+	if (!err && *used > 0)
+		quota_took(req, &cx,
+		    &(const struct quota) {
+			"users", e->tenant.max_users, *used });
 	if (!err && e->member.disabled)
 		err = KB_TENANT_FORBIDDEN;
 	if (!err)
@@ -183,6 +187,7 @@ sso_exchange(struct kb_request *req)
 	err = find_or_create_tenant(req, &e.tenant);
 	if (err)
 		return tenant_refused(req, err);
+	req->user.tenant = e.tenant.slug; /* for the audit */
 	if (strcmp(e.tenant.status, "active") != 0)
 		return kb_fail(
 		    req, KB_TENANT_FORBIDDEN, "This tenant is not active");

@@ -36,7 +36,8 @@ struct stack_config {
 struct tenant {
 	const char *id, *slug, *name, *org, *plan, *status;
 	const char *token_secret;
-	int64_t max_users, max_nodes, max_stacks; /* -1: unlimited */
+	/* -1: unlimited; storage in bytes */
+	int64_t max_users, max_nodes, max_stacks, max_storage;
 	const char *created, *updated;
 };
 

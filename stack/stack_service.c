@@ -10,6 +10,7 @@
 #include <kombi/window.h>
 
 #include "mail.h"
+#include "platform.h"
 #include "records/settings.h"
 #include "stack.h"
 
@@ -134,6 +135,7 @@ start(struct kb_app *app, void **state)
 	s->mails = mail_queue_new();
 	s->auth_limits = kb_window_new(&(struct kb_window_conf) { .keys = 0 });
 	kb_audit_set_sink(audit_store);
+	quota_register();
 	*state = s;
 	return KB_OK;
 }

@@ -6,7 +6,7 @@
 #include <kombi/str.h>
 #include <kombi/time.h>
 
-#include "stack.h"
+#include "platform.h"
 
 #define SPEC_MAX (256 * 1024)
 
@@ -174,7 +174,9 @@ stacks_create(struct kb_request *req)
 		return quota_exceeded(req, "stacks", tc->row.max_stacks, used);
 	if (err)
 		return not_written(req, err);
-	quota_headers(req, tc->row.max_stacks, used);
+	quota_took(req, &req->cx,
+	    &(const struct quota) { "stacks", tc->row.max_stacks, used });
+	note(req, "stack.created", "stack", s.id, NULL);
 	kb_info(req->cx.log, "stack created", KB_S("stackId", s.id));
 	return kb_data(req, 201, stack_json, &s);
 }
@@ -236,6 +238,7 @@ stacks_patch(struct kb_request *req)
 		err = stack_get(&req->cx, &v, s.id, &s);
 	if (err)
 		return not_written(req, err);
+	note(req, "stack.changed", "stack", s.id, NULL);
 	return kb_data(req, 200, stack_json, &s);
 }
 
@@ -247,11 +250,9 @@ stacks_delete(struct kb_request *req)
 
 	if (!err)
 		err = stack_delete(&req->cx, s.id);
-	if (!err)
-		err = kb_audit(req, &tenant_of(req)->platform, "stack.deleted",
-		    "stack", s.id, NULL);
 	if (err)
 		return kb_fail(req, err, NULL);
+	note(req, "stack.deleted", "stack", s.id, NULL);
 	return kb_no_content(req);
 }
 
@@ -290,5 +291,6 @@ stacks_validate(struct kb_request *req)
 	if (err)
 		return kb_fail(req, err, NULL);
 	kb_background_wake(kb_app(req), "jobs");
+	note(req, "job.created", "job", j.id, NULL);
 	return kb_data(req, 202, job_id_json, &j);
 }

@@ -55,6 +55,7 @@ open_tenant(struct kb_request *req, struct tenant_cx *tc)
 	tc->platform = req->cx;
 	req->cx.db = tenant_db(tc->handle);
 	req->tenant = tc;
+	req->user.tenant = tc->row.slug; /* for the audit */
 	return KB_OK;
 }
 
@@ -73,12 +74,31 @@ read_member(struct kb_request *req, struct tenant_cx *tc, const char *user_id)
 	return req->role == KB_ROLE_NONE ? KB_TENANT_FORBIDDEN : KB_OK;
 }
 
+void
+tenant_resolved_done(struct kb_request *req)
+{
+	struct tenant_cx *tc = req->tenant;
+
+	if (tc == NULL)
+		return;
+	req->cx.db = tc->platform.db;
+	req->tenant = NULL;
+	if (tc->handle != NULL)
+		tenancy_release(stack_state(kb_app(req))->tenancy, tc->handle);
+}
+
 static enum kb_err
 enter(struct kb_request *req, struct tenant_cx *tc, const char *user_id)
 {
 	enum kb_err err = open_tenant(req, tc);
 
-	return err ? err : read_member(req, tc, user_id);
+	if (err)
+		return err;
+	err = read_member(req, tc, user_id);
+	/* Who is refused is not looked after: the database is let go here. */
+	if (err)
+		tenant_resolved_done(req);
+	return err;
 }
 
 enum kb_err
@@ -148,17 +168,4 @@ tenant_visit(struct kb_request *req, struct tenant_cx *tc, const char *slug)
 		req->role = KB_ROLE_NONE;
 	}
 	return err;
-}
-
-void
-tenant_resolved_done(struct kb_request *req)
-{
-	struct tenant_cx *tc = req->tenant;
-
-	if (tc == NULL)
-		return;
-	req->cx.db = tc->platform.db;
-	req->tenant = NULL;
-	if (tc->handle != NULL)
-		tenancy_release(stack_state(kb_app(req))->tenancy, tc->handle);
 }

@@ -6,7 +6,7 @@
 #include <kombi/str.h>
 #include <kombi/time.h>
 
-#include "stack.h"
+#include "platform.h"
 #include "tenants.h"
 
 #define SECRET_BYTES 32
@@ -16,15 +16,18 @@ static const char *const status_names[] = { "active", "suspended", NULL };
 
 struct tenant_body {
 	const char *id, *slug, *name, *org, *plan, *status;
-	int64_t max_users, max_nodes, max_stacks;
-	bool has_users, has_nodes, has_stacks;
+	const char *reason;
+	bool rotate;
+	int64_t max_users, max_nodes, max_stacks, max_storage;
+	bool has_users, has_nodes, has_stacks, has_storage;
 };
 
 /* clang-format off */
 #define LIMIT_RULES \
 	KB_RULE_INT_AS(struct tenant_body, max_users, "maxUsers", .min = -1, .max = 1000000, .present = offsetof(struct tenant_body, has_users)), \
 	KB_RULE_INT_AS(struct tenant_body, max_nodes, "maxNodes", .min = -1, .max = 1000000, .present = offsetof(struct tenant_body, has_nodes)), \
-	KB_RULE_INT_AS(struct tenant_body, max_stacks, "maxStacks", .min = -1, .max = 1000000, .present = offsetof(struct tenant_body, has_stacks))
+	KB_RULE_INT_AS(struct tenant_body, max_stacks, "maxStacks", .min = -1, .max = 1000000, .present = offsetof(struct tenant_body, has_stacks)), \
+	KB_RULE_INT_AS(struct tenant_body, max_storage, "maxStorage", .min = -1, .max = 1LL << 50, .present = offsetof(struct tenant_body, has_storage), .doc = "Bytes")
 /* clang-format on */
 
 extern const struct kb_rule tenant_create_rules[], tenant_patch_rules[];
@@ -49,6 +52,10 @@ const struct kb_rule tenant_patch_rules[] = {
 	    .hint = "must be 1 to 128 characters"),
 	KB_RULE_STR(struct tenant_body, plan, .choices = plan_names),
 	KB_RULE_STR(struct tenant_body, status, .choices = status_names),
+	KB_RULE_STR(struct tenant_body, reason, .min = 1, .max = 500,
+	    .doc = "Why; required where a limit is set"),
+	KB_RULE_BOOL_AS(struct tenant_body, rotate, "rotateTokenSecret",
+	    .doc = "true: no session of the tenant is good any more"),
 	LIMIT_RULES,
 	KB_RULES_END,
 };
@@ -66,6 +73,7 @@ tenant_json(struct kb_jsonw *w, const void *obj)
 	kb_w_int(w, "maxUsers", t->max_users);
 	kb_w_int(w, "maxNodes", t->max_nodes);
 	kb_w_int(w, "maxStacks", t->max_stacks);
+	kb_w_int(w, "maxStorage", t->max_storage);
 	kb_w_str(w, "createdAt", t->created);
 	kb_w_str(w, "updatedAt", t->updated);
 }
@@ -80,13 +88,26 @@ apply_limits(struct tenant *t, const struct tenant_body *b)
 		t->max_nodes = b->max_nodes;
 	if (b->has_stacks)
 		t->max_stacks = b->max_stacks;
+	if (b->has_storage)
+		t->max_storage = b->max_storage;
+}
+
+static const char *
+new_secret(struct kb_arena *a)
+{
+	unsigned char secret[SECRET_BYTES];
+	const char *text;
+
+	kb_random(secret, sizeof(secret));
+	text = kb_base64url(a, secret, sizeof(secret));
+	kb_wipe(secret, sizeof(secret));
+	return text;
 }
 
 struct tenant
 tenant_make(struct kb_arena *a, const char *slug, const char *name,
     const char *org, const char *plan)
 {
-	unsigned char secret[SECRET_BYTES];
 	struct tenant t = {
 		.id = kb_id_new(a, "ten"),
 		.slug = slug,
@@ -97,9 +118,7 @@ tenant_make(struct kb_arena *a, const char *slug, const char *name,
 		.created = kb_now_text(a),
 	};
 
-	kb_random(secret, sizeof(secret));
-	t.token_secret = kb_base64url(a, secret, sizeof(secret));
-	kb_wipe(secret, sizeof(secret));
+	t.token_secret = new_secret(a);
 	t.updated = t.created;
 	plan_limits(&t);
 	return t;
@@ -176,35 +195,109 @@ tenants_get(struct kb_request *req)
 	return kb_data(req, 200, tenant_json, &t);
 }
 
+static bool
+has_limits(const struct tenant_body *b)
+{
+	return b->has_users || b->has_nodes || b->has_stacks || b->has_storage;
+}
+
+static bool
+read_patch(struct kb_request *req, struct tenant_body *b)
+{
+	if (!kb_read_body(req, tenant_patch_rules, b))
+		return false;
+	if (!has_limits(b) || b->reason != NULL)
+		return true;
+	kb_bad_field(req, "reason", "is required where a limit is set");
+	return false;
+}
+
+static void
+apply_patch(struct kb_arena *a, const struct tenant_body *b, struct tenant *t)
+{
+	if (b->plan != NULL && strcmp(b->plan, t->plan) != 0) {
+		t->plan = b->plan;
+		plan_limits(t);
+	}
+	if (b->name != NULL)
+		t->name = b->name;
+	if (b->status != NULL)
+		t->status = b->status;
+	if (b->rotate)
+		t->token_secret = new_secret(a);
+	apply_limits(t, b);
+}
+
+struct patched {
+	const struct tenant *was, *now;
+	const char *reason;
+};
+
+static void
+limits_json(struct kb_jsonw *w, const char *name, const struct tenant *t)
+{
+	kb_w_object(w, name);
+	kb_w_str(w, "plan", t->plan);
+	kb_w_str(w, "status", t->status);
+	kb_w_int(w, "maxUsers", t->max_users);
+	kb_w_int(w, "maxNodes", t->max_nodes);
+	kb_w_int(w, "maxStacks", t->max_stacks);
+	kb_w_int(w, "maxStorage", t->max_storage);
+	kb_w_object_end(w);
+}
+
+static void
+patched_json(struct kb_jsonw *w, const void *obj)
+{
+	const struct patched *p = obj;
+
+	limits_json(w, "before", p->was);
+	limits_json(w, "after", p->now);
+	kb_w_opt(w, "reason", p->reason);
+}
+
+/* The name of what was done, the weightiest first. */
+static const char *
+patch_action(const struct patched *p, const struct tenant_body *b)
+{
+	if (strcmp(p->was->status, p->now->status) != 0)
+		return strcmp(p->now->status, "active") == 0
+		    ? "tenant.resumed"
+		    : "tenant.suspended";
+	if (has_limits(b))
+		return "quota.overridden";
+	if (strcmp(p->was->plan, p->now->plan) != 0)
+		return "tenant.plan_changed";
+	return b->rotate ? "tenant.secret_rotated" : "tenant.updated";
+}
+
 struct kb_reply
 tenants_patch(struct kb_request *req)
 {
 	struct tenant_body b = { 0 };
-	struct tenant t;
+	struct tenant was, t;
+	struct patched p = { .was = &was, .now = &t };
 	enum kb_err err;
 
-	if (!kb_read_body(req, tenant_patch_rules, &b))
+	if (!read_patch(req, &b))
 		return kb_invalid(req);
-	err = tenant_by_slug(&req->cx, kb_param(req, "slug"), &t);
+	err = tenant_by_slug(&req->cx, kb_param(req, "slug"), &was);
+	if (!err && strcmp(was.status, "deleted") == 0)
+		err = KB_NOT_FOUND;
 	if (err)
 		return kb_fail(
 		    req, err == KB_NOT_FOUND ? KB_TENANT_NOT_FOUND : err, NULL);
-	if (b.plan != NULL) {
-		t.plan = b.plan;
-		plan_limits(&t);
-	}
-	if (b.name != NULL)
-		t.name = b.name;
-	if (b.status != NULL)
-		t.status = b.status;
-	apply_limits(&t, &b);
+	t = was;
+	apply_patch(req->cx.arena, &b, &t);
+	p.reason = b.reason;
+	req->user.tenant = t.slug;
 	err = tenant_update(&req->cx, &t);
 	if (!err)
-		err = kb_audit(
-		    req, &req->cx, "tenant.updated", "tenant", t.id, NULL);
+		err = kb_audit(req, &req->cx, patch_action(&p, &b), "tenant",
+		    t.id, details_text(req->cx.arena, patched_json, &p));
 	if (err)
 		return kb_fail(req, err, NULL);
-	if (strcmp(t.status, "active") != 0)
+	if (strcmp(t.status, "active") != 0 || b.rotate)
 		tenancy_end_clients(stack_state(kb_app(req))->tenancy, t.slug);
 	return kb_data(req, 200, tenant_json, &t);
 }
@@ -255,6 +348,7 @@ member_json(struct kb_jsonw *w, const void *obj)
 	kb_w_str(w, "email", m->email);
 	kb_w_str(w, "name", m->name);
 	kb_w_str(w, "role", m->role);
+	kb_w_bool(w, "disabled", m->disabled);
 }
 
 struct kb_reply
@@ -275,19 +369,18 @@ tenant_members(struct kb_request *req)
 
 struct usage {
 	const struct tenant *t;
-	int64_t users, stacks;
+	struct quota quotas[3];
 };
 
 static void
-resource_json(struct kb_jsonw *w, const char *name, int64_t used, int64_t limit)
+quota_json(struct kb_jsonw *w, const struct quota *q)
 {
-	kb_w_object(w, name);
-	kb_w_int(w, "used", used);
-	kb_w_int(w, "limit", limit);
-	kb_w_int(w, "remaining",
-	    limit < 0          ? -1
-		: limit > used ? limit - used
-			       : 0);
+	int64_t rest = q->limit > q->used ? q->limit - q->used : 0;
+
+	kb_w_object(w, q->resource);
+	kb_w_int(w, "used", q->used);
+	kb_w_int(w, "limit", q->limit);
+	kb_w_int(w, "remaining", q->limit < 0 ? -1 : rest);
 	kb_w_object_end(w);
 }
 
@@ -297,22 +390,36 @@ usage_json(struct kb_jsonw *w, const void *obj)
 	const struct usage *u = obj;
 
 	kb_w_str(w, "plan", u->t->plan);
-	resource_json(w, "users", u->users, u->t->max_users);
-	resource_json(w, "stacks", u->stacks, u->t->max_stacks);
+	for (size_t i = 0; i < KB_COUNT(u->quotas); i++)
+		quota_json(w, &u->quotas[i]);
+	kb_w_object(w, "storage");
+	kb_w_int(w, "limit", u->t->max_storage);
+	kb_w_object_end(w);
+	kb_w_array(w, "warnings");
+	for (size_t i = 0; i < KB_COUNT(u->quotas); i++)
+		if (quota_is_near(&u->quotas[i]))
+			kb_w_str(w, NULL, u->quotas[i].resource);
+	kb_w_array_end(w);
 }
 
 struct kb_reply
 tenant_usage(struct kb_request *req)
 {
-	struct usage u = { .t = &tenant_of(req)->row };
+	const struct tenant *t = &tenant_of(req)->row;
+	struct usage u = { .t = t,
+		.quotas = { { "users", t->max_users, 0 },
+		    { "nodes", t->max_nodes, 0 },
+		    { "stacks", t->max_stacks, 0 } } };
 	struct kb_page page = { .page = 1, .limit = 1 };
 	struct member *rows;
 	size_t n;
 	enum kb_err err = members_list(&req->cx, &page, &rows, &n);
 
-	u.users = page.total;
+	u.quotas[0].used = page.total;
 	if (!err)
-		err = stacks_used(&req->cx, &u.stacks);
+		err = nodes_used(&req->cx, &u.quotas[1].used);
+	if (!err)
+		err = stacks_used(&req->cx, &u.quotas[2].used);
 	if (err)
 		return kb_fail(req, err, NULL);
 	return kb_data(req, 200, usage_json, &u);

@@ -2,11 +2,11 @@
 #include <kombi/id.h>
 #include <kombi/time.h>
 
-#include "stack.h"
+#include "platform.h"
 
 #define COLUMNS                                                                \
 	"id, slug, name, zitadel_org_id, plan, status, token_secret,"          \
-	" max_users, max_nodes, max_stacks, created, updated"
+	" max_users, max_nodes, max_stacks, max_storage, created, updated"
 
 static const struct kb_col cols[] = {
 	KB_COL_STR(struct tenant, id),
@@ -19,6 +19,7 @@ static const struct kb_col cols[] = {
 	KB_COL_INT(struct tenant, max_users),
 	KB_COL_INT(struct tenant, max_nodes),
 	KB_COL_INT(struct tenant, max_stacks),
+	KB_COL_INT(struct tenant, max_storage),
 	KB_COL_STR(struct tenant, created),
 	KB_COL_STR(struct tenant, updated),
 	KB_COLS_END,
@@ -65,11 +66,12 @@ insert_tx(struct kb_cx *cx, void *arg)
 		return KB_UNAVAILABLE;
 	return kb_exec(cx,
 	    "INSERT INTO _tenants (" COLUMNS ") VALUES"
-	    " ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+	    " ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
+	    " $13)",
 	    KB_TEXT(t->id), KB_TEXT(t->slug), KB_TEXT(t->name), KB_TEXT(t->org),
 	    KB_TEXT(t->plan), KB_TEXT(t->status), KB_TEXT(t->token_secret),
 	    KB_INT(t->max_users), KB_INT(t->max_nodes), KB_INT(t->max_stacks),
-	    KB_TEXT(t->created), KB_TEXT(t->updated));
+	    KB_INT(t->max_storage), KB_TEXT(t->created), KB_TEXT(t->updated));
 }
 
 enum kb_err
@@ -85,11 +87,13 @@ tenant_update(struct kb_cx *cx, const struct tenant *t)
 {
 	return kb_exec(cx,
 	    "UPDATE _tenants SET name = $2, plan = $3, status = $4,"
-	    " max_users = $5, max_nodes = $6, max_stacks = $7, updated = $8"
+	    " max_users = $5, max_nodes = $6, max_stacks = $7, updated = $8,"
+	    " max_storage = $9, token_secret = $10"
 	    " WHERE id = $1",
 	    KB_TEXT(t->id), KB_TEXT(t->name), KB_TEXT(t->plan),
 	    KB_TEXT(t->status), KB_INT(t->max_users), KB_INT(t->max_nodes),
-	    KB_INT(t->max_stacks), KB_TEXT(kb_now_text(cx->arena)));
+	    KB_INT(t->max_stacks), KB_TEXT(kb_now_text(cx->arena)),
+	    KB_INT(t->max_storage), KB_TEXT(t->token_secret));
 }
 
 enum kb_err
@@ -136,6 +140,7 @@ tenant_last_of(struct kb_cx *cx, const char *sub, struct tenant *t)
 	struct kb_rows rows = kb_query(cx,
 	    "SELECT t.id, t.slug, t.name, t.zitadel_org_id, t.plan, t.status,"
 	    " t.token_secret, t.max_users, t.max_nodes, t.max_stacks,"
+	    " t.max_storage,"
 	    " t.created, t.updated"
 	    " FROM _sso_mappings m JOIN _tenants t ON t.id = m.tenant_id"
 	    " WHERE m.zitadel_sub = $1 AND t.status <> $2"
@@ -180,4 +185,14 @@ mapping_upsert(struct kb_cx *platform, const struct mapping *m)
 	    KB_TEXT(kb_id_new(platform->arena, "map")), KB_TEXT(m->sub),
 	    KB_TEXT(m->tenant_id), KB_TEXT(m->user_id), KB_FLAG(m->is_admin),
 	    KB_TEXT(m->last_login));
+}
+
+enum kb_err
+mapping_delete(
+    struct kb_cx *platform, const char *tenant_id, const char *user_id)
+{
+	return kb_exec(platform,
+	    "DELETE FROM _sso_mappings WHERE tenant_id = $1 AND pb_user_id = "
+	    "$2",
+	    KB_TEXT(tenant_id), KB_TEXT(user_id));
 }

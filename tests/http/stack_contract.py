@@ -30,6 +30,7 @@ class Stack(World):
         world.set_role("viewer", SLUG, "viewer")
         self.stack = self.made("POST", "/v1/stacks", 201, {"name": "home", "spec": "name: home\n"})["id"]
         self.job = self.made("POST", f"/v1/stacks/{self.stack}/validate", 202)["jobId"]
+        self.invitation = self.made("POST", "/v1/tenant/invitations", 201, {"email": "contract@example.test"})["id"]
 
     def made(self, method, target, status, body=None):
         answer = self.world.ask("owner", f"org-{SLUG}", method, target, body, tenant=SLUG)
@@ -55,9 +56,12 @@ class Stack(World):
         return callers | {f"a {user}": self.member(user, method, path) for user in lower}
 
     def params(self, path):
-        return {"slug": SLUG, "id": self.job if "/jobs/" in path else self.stack}
+        ids = {"/jobs/": self.job, "/members/": self.world.sessions["member", SLUG]["userId"], "/invitations/": self.invitation}
+        return {"slug": SLUG, "id": next((known for part, known in ids.items() if part in path), self.stack)}
 
     def body(self, method, path):
+        if path.endswith("/v1/tenant/invitations"):
+            return {"email": "another@example.test"}
         if path == "/api/internal/feature-flags/apply":
             return {"flags": {}, "version": 1}
         return {"slug": "contract-2", "name": "x", "zitadelOrgId": "org-2"} if path == "/api/internal/tenants" else {}

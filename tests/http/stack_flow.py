@@ -138,7 +138,7 @@ def the_tenant_tells_its_use(world):
     check("usage", usage["plan"] == "pro" and usage["users"] == {"used": 2, "limit": 10, "remaining": 8} and usage["stacks"]["used"] == 1, usage)
     members = owner(world, "GET", "/v1/tenant/members").data
     check("members", sorted(row["role"] for row in members) == ["admin", "member"], members)
-    check("no secret of a member", all(set(row) == {"id", "email", "name", "role"} for row in members), members)
+    check("no secret of a member", all(set(row) == {"id", "email", "name", "role", "disabled"} for row in members), members)
 
 
 def a_tenant_is_suspended_and_deleted(world, stack):

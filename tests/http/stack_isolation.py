@@ -19,6 +19,7 @@ class Stack(StackWorld):
 
     def __init__(self):
         super().__init__()
+        self.invited = 0
         for slug in ("ours", "theirs"):
             self.tenant(slug, "enterprise", maxStacks=-1)
         for who, slug in PEOPLE.items():
@@ -49,18 +50,36 @@ class Stack(StackWorld):
         slug = PEOPLE.get(who, "ours")
         if whose == "nobody":
             return {"slug": slug, "id": "job_01j0000000000000000000000z" if "/jobs/" in path else "stk_01j0000000000000000000000z"}
-        return {"slug": slug, "id": self.job if "/jobs/" in path else self.stack}
+        return {"slug": slug, "id": self.id_of(path, "owner", self.stack, self.job)}
+
+    def id_of(self, path, who, stack, job):
+        """Of the kind that the path names."""
+        if "/members/" in path:
+            return self.sessions[who, PEOPLE[who]]["userId"]
+        if "/invitations/" in path:
+            return self.invite()
+        return job if "/jobs/" in path else stack
+
+    def invite(self):
+        self.invited += 1
+        made = self.ask_as("owner", "POST", "/v1/tenant/invitations", {"email": f"guest-{self.invited}@example.test"})
+        return made.data["id"] if made.status == 201 else "inv_of_a_suspended_tenant"
 
     def body(self, method, path):
-        return {}
+        self.invited += 1
+        return {"email": f"guest-{self.invited}@example.test"} if path.endswith("/invitations") else {}
 
     def may(self, who, route):
-        return True
+        # Who leaves cannot be asked again; tests/http/stack_members.py does.
+        return not route.path.endswith("/leave")
 
     def fresh(self, who, route):
         """Something of that person's own to be worked on."""
+        if "/members/" in route.path:
+            self.invited += 1
+            return {"slug": "ours", "id": self.enter(f"fresh-{self.invited}", "ours")["userId"]}
         stack, job = self.make(who)
-        return {"slug": "ours", "id": job if "/jobs/" in route.path else stack}
+        return {"slug": "ours", "id": self.id_of(route.path, who, stack, job)}
 
     def state(self):
         listed = self.ask_as("owner", "GET", "/v1/stacks?limit=100")
