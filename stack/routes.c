@@ -57,6 +57,7 @@ extern const struct kb_rule flags_apply_rules[];
 #define COLLECTIONS_ROUTES(prefix) \
 	KB_PUT(prefix "/api/collections/import", KB_PUBLIC, collections_import, .flags = KB_RAW_BODY, .body_limit = RECORD_BODY, .summary = "Collections as they are to be, all or none", .returns = "204 Imported"), \
 	KB_GET(prefix "/api/collections/meta/scaffolds", KB_PUBLIC, collections_scaffolds, .summary = "What new collections of each type have", .returns = "200 By type"), \
+	KB_GET(prefix "/api/collections/meta/oauth2-providers", KB_PUBLIC, collections_providers, .summary = "Providers that auth collections can be configured with", .returns = "200 A list"), \
 	KB_POST(prefix "/api/collections/meta/dry-run-view", KB_PUBLIC, collections_dry_run, .flags = KB_RAW_BODY, .summary = "What a view's query would give", .returns = "200 Fields"), \
 	KB_DELETE(prefix "/api/collections/{collection}/truncate", KB_PUBLIC, collections_truncate, .summary = "Delete all records of a collection", .returns = "204 Deleted")
 #define RECORD_ROUTES(prefix) \

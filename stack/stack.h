@@ -358,7 +358,7 @@ kb_handler collections_list, collections_get, collections_post,
 kb_handler records_list, records_get, records_post, records_patch,
     records_delete;
 kb_handler collections_truncate, collections_import, collections_scaffolds,
-    collections_dry_run;
+    collections_providers, collections_dry_run;
 kb_handler realtime_connect, realtime_subscribe, changes_missed;
 kb_handler records_batch, settings_read, settings_change;
 kb_handler auth_methods, auth_refresh, auth_with_password, auth_with_otp,

@@ -282,15 +282,18 @@ not_allowed(const struct api *api, enum api_access access, int *status)
 	return NULL;
 }
 
-/* The real server's routes say it in ways of their own. */
+/* What is said where there is none, by the route; NULL: the usual. */
 static const char *
-missing_collection(const struct kb_request *req)
+no_collection(const struct kb_request *req)
 {
-	const char *pattern = req->route->pattern;
+	const char *rest = strstr(req->route->pattern, "{collection}") +
+	    strlen("{collection}");
 
-	if (strstr(pattern, "{collection}/records"))
+	if (rest[0] == '\0' || strcmp(rest, "/truncate") == 0)
+		return NULL;
+	if (kb_str_starts(rest, "/records"))
 		return "Missing collection context.";
-	return strstr(pattern, "/impersonate/")
+	return kb_str_starts(rest, "/impersonate/")
 	    ? "Missing or invalid auth collection context."
 	    : "Missing or invalid collection context.";
 }
@@ -309,7 +312,7 @@ run(struct api *api, enum api_access access, api_handler *fn)
 	if (why != NULL)
 		return api_fail(req, status, why);
 	if (has_collection(req) && api_collection(api) == NULL)
-		return api_fail(req, 404, missing_collection(req));
+		return api_fail(req, 404, no_collection(req));
 	return fn(api);
 }
 

@@ -115,6 +115,13 @@ provider_find(const char *name)
 	return NULL;
 }
 
+const struct provider *
+provider_all(size_t *n)
+{
+	*n = KB_COUNT(providers);
+	return providers;
+}
+
 static void
 override(const char **to, const char *with)
 {

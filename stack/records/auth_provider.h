@@ -30,6 +30,8 @@ struct provider {
 
 /* NULL: no such name. */
 const struct provider *provider_find(const char *name);
+/* All that can be configured; *n of them. */
+const struct provider *provider_all(size_t *n);
 /* The configured one overrides: *p is the table's, filled up. */
 void provider_fill(const struct oauth2_provider *conf, struct provider *p);
 

@@ -5,70 +5,13 @@
 
 #include "collections.h"
 
-#define PER_PAGE 30
-#define PER_PAGE_MAX 1000
+static const char not_loaded
+    [] = "Failed to load the submitted data due to invalid formatting.";
 
 static struct schema_slot *
 slot_of(const struct api *api)
 {
 	return tenant_schemas(api->tenant->handle);
-}
-
-/* A number of the query within its bounds, else the nearest. */
-static int64_t
-query_number(
-    const struct api *api, const char *name, int64_t fallback, int64_t most)
-{
-	const char *text = kb_query_param(api->req, name);
-	int64_t n;
-
-	if (text == NULL || !kb_parse_i64(kb_slice_of(text), &n) || n < 1)
-		return fallback;
-	return n > most ? most : n;
-}
-
-struct page {
-	const struct schema *schema;
-	int64_t page, per_page;
-};
-
-static void
-page_json(struct kb_jsonw *w, const void *obj)
-{
-	const struct page *p = obj;
-	int64_t total = (int64_t)p->schema->n;
-	int64_t from = (p->page - 1) * p->per_page;
-
-	kb_w_int(w, "page", p->page);
-	kb_w_int(w, "perPage", p->per_page);
-	kb_w_int(w, "totalItems", total);
-	kb_w_int(w, "totalPages", (total + p->per_page - 1) / p->per_page);
-	kb_w_array(w, "items");
-	for (int64_t i = from; i < total && i < from + p->per_page; i++) {
-		kb_w_object(w, NULL);
-		collection_write(w, &p->schema->collections[i]);
-		kb_w_object_end(w);
-	}
-	kb_w_array_end(w);
-}
-
-static struct kb_reply
-list(struct api *api)
-{
-	struct page p = {
-		.schema = api->schema,
-		.page = query_number(api, "page", 1, 1000000),
-		.per_page = query_number(
-		    api, "perPage", PER_PAGE, PER_PAGE_MAX),
-	};
-
-	return kb_bare(api->req, 200, page_json, &p);
-}
-
-static struct kb_reply
-get(struct api *api)
-{
-	return kb_bare(api->req, 200, collection_write, api_collection(api));
 }
 
 /* ---- definitions from the body
@@ -115,6 +58,7 @@ keep_system_fields(struct collection *c, const struct collection *was)
 static struct field
 own_field(struct field own, const struct field *f)
 {
+	own.id = f->id;
 	if (own.type == f->type && own.type == FT_PASSWORD) {
 		own.min_len = f->min_len;
 		own.max_len = f->max_len;
@@ -157,6 +101,25 @@ add_missing_fields(struct collection *c)
 			add_field(c, own[i], NULL);
 }
 
+/* One of a name that came before, without an id of its own, takes its place. */
+static bool
+replaces(struct kb_arena *a, struct collection *c, const struct kb_json *j)
+{
+	const char *name = kb_json_str(j, "name"), *id = kb_json_str(j, "id");
+	const struct field *before = name ? collection_field(c, name) : NULL;
+	const char *why = NULL;
+	struct field f;
+
+	if (before == NULL || before->system || (id != NULL && id[0]) ||
+	    !field_read(a, j, &f, &why))
+		return false;
+	f.id = before->id;
+	if (f.type == FT_TEXT && f.pattern == NULL)
+		f.pattern = f.generate = "";
+	c->fields[before - c->fields] = f;
+	return true;
+}
+
 static void
 read_fields(struct api *api, const struct collection *was, struct collection *c,
     struct api_errors *errors)
@@ -175,6 +138,8 @@ read_fields(struct api *api, const struct collection *was, struct collection *c,
 	if (was == NULL)
 		add_field(c, id_field, NULL);
 	for (j = kb_json_first(j); j != NULL; j = kb_json_after(j), i++) {
+		if (replaces(a, c, j))
+			continue;
 		if (!field_read(a, j, &f, &why))
 			api_error_add(a, errors,
 			    kb_sprintf(a, "fields.%zu.type", i), why,
@@ -252,6 +217,7 @@ read_view(struct api *api, const struct collection *was, struct collection *c,
 	if (query == NULL && was != NULL)
 		return;
 	c->view_query = query ? query : "";
+	c->n_fields = 0;
 	if (c->view_query[0] == '\0')
 		api_error_add(a, errors, "viewQuery", "validation_required",
 		    "Cannot be blank.");
@@ -259,6 +225,15 @@ read_view(struct api *api, const struct collection *was, struct collection *c,
 		api_error_add(a, errors, "viewQuery",
 		    "validation_invalid_view_query",
 		    kb_sprintf(a, "Invalid query - %s", why));
+	else
+		return;
+	if (c->n_fields == 0)
+		api_error_add(a, errors, "fields", "validation_required",
+		    "Cannot be blank.");
+	else
+		api_error_add(a, errors, "fields",
+		    "validation_missing_primary_key",
+		    "Missing or invalid \"id\" PK field.");
 }
 
 /* An auth collection finds its records by key and by address. */
@@ -348,7 +323,7 @@ answer(struct api *api, enum kb_err err, const struct collection *c,
 	}
 	if (err)
 		return api_fail_db(api->req, err, failed);
-	return kb_bare(api->req, 200, collection_write, c);
+	return collection_reply(api, c);
 }
 
 struct collection
@@ -399,6 +374,29 @@ collection_read(struct api *api, const struct collection *was,
 	return errors->n == 0;
 }
 
+/* A body that cannot be a definition; what is said of it, or NULL. */
+static const char *
+malformed(struct api *api)
+{
+	const struct kb_json *name = kb_json_get(api->body, "name");
+	const struct kb_json *fields = kb_json_get(api->body, "fields");
+	const char *why = NULL;
+	struct field f;
+
+	if (name != NULL && kb_json_kind(name) != KB_JSON_STRING &&
+	    kb_json_kind(name) != KB_JSON_NULL)
+		return "Failed to load the collection type data due to invalid"
+		       " formatting.";
+	if (fields != NULL && kb_json_kind(fields) != KB_JSON_ARRAY &&
+	    kb_json_kind(fields) != KB_JSON_NULL)
+		return not_loaded;
+	for (const struct kb_json *j = kb_json_first(fields); j != NULL;
+	     j = kb_json_after(j))
+		if (!field_read(api->req->cx.arena, j, &f, &why))
+			return not_loaded;
+	return NULL;
+}
+
 static struct kb_reply
 create(struct api *api)
 {
@@ -409,6 +407,8 @@ create(struct api *api)
 
 	if (!api_body(api, &reply))
 		return reply;
+	if (malformed(api) != NULL)
+		return api_fail(api->req, 400, malformed(api));
 	if (!collection_read(api, NULL, &c, &errors))
 		return api_fail_fields(api->req, failed, &errors);
 	return answer(api, collection_create(&api->req->cx, &c), &c, failed);
@@ -425,25 +425,38 @@ patch(struct api *api)
 
 	if (!api_body(api, &reply))
 		return reply;
+	if (malformed(api) != NULL)
+		return api_fail(api->req, 400, not_loaded);
 	if (!collection_read(api, was, &c, &errors))
 		return api_fail_fields(api->req, failed, &errors);
 	return answer(
 	    api, collection_alter(&api->req->cx, was, &c), &c, failed);
 }
 
-/* Fields of other collections that name this one. */
-static bool
-is_referred(const struct api *api, const struct collection *c)
+/* Why it stays while fields of others name it; NULL: none does. */
+static const char *
+referred(const struct api *api, const struct collection *c)
 {
+	struct kb_arena *a = api->req->cx.arena;
+	const char *names = NULL;
+
 	for (size_t i = 0; i < api->schema->n; i++) {
 		const struct collection *o = &api->schema->collections[i];
+		bool refers = false;
 
 		for (size_t k = 0; o != c && k < o->n_fields; k++)
-			if (o->fields[k].type == FT_RELATION &&
-			    strcmp(o->fields[k].collection_id, c->id) == 0)
-				return true;
+			refers = refers ||
+			    (o->fields[k].type == FT_RELATION &&
+				strcmp(o->fields[k].collection_id, c->id) == 0);
+		if (refers)
+			names = names ? kb_sprintf(a, "%s, %s", names, o->name)
+				      : o->name;
 	}
-	return false;
+	return names ? kb_sprintf(a,
+			   "Failed to delete collection probably due to"
+			   " existing reference in %s.",
+			   names)
+		     : NULL;
 }
 
 static struct kb_reply delete (struct api *api)
@@ -451,18 +464,16 @@ static struct kb_reply delete (struct api *api)
 	const struct collection *c = api_collection(api);
 	enum kb_err err;
 
-	if (c->system || is_referred(api, c))
-		return api_fail(api->req, 400,
-		    "Failed to delete collection. Make sure that the"
-		    " collection is not referenced by other collections.");
+	if (c->system)
+		return api_fail(api->req, 400, "Failed to delete collection.");
+	if (referred(api, c) != NULL)
+		return api_fail(api->req, 400, referred(api, c));
 	err = collection_drop(&api->req->cx, c);
 	schema_forget(slot_of(api));
 	return err ? api_fail_db(api->req, err, "Failed to delete collection.")
 		   : kb_no_content(api->req);
 }
 
-API_HANDLER(collections_list, API_SUPERUSERS, list)
-API_HANDLER(collections_get, API_SUPERUSERS, get)
 API_HANDLER(collections_post, API_SUPERUSERS, create)
 API_HANDLER(collections_patch, API_SUPERUSERS, patch)
 API_HANDLER(collections_delete, API_SUPERUSERS, delete)

@@ -10,9 +10,17 @@
  */
 bool collection_read(struct api *api, const struct collection *was,
     struct collection *c, struct api_errors *errors);
+/* fields_check.c: the options of one field, beside what collections_check.c
+ * judges against the other fields and collections. */
+void field_check(struct kb_arena *a, const struct collection *c, size_t at,
+    struct api_errors *errors);
 /* What a new one of the type has by itself; without id and name. */
 struct collection
 collection_scaffold(struct kb_arena *a, enum collection_type type);
+/* The one as an object, with what the query's `fields` asks for. */
+void collection_write_picked(struct kb_jsonw *w, const struct api *api,
+    const struct collection *c, const struct picker *p);
+struct kb_reply collection_reply(struct api *api, const struct collection *c);
 /* collections_store.c: deletes all of its records as if one by one. */
 enum kb_err collection_truncate(
     struct api *api, struct kb_cx *cx, const struct collection *c) KB_MUSTUSE;

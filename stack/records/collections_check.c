@@ -9,7 +9,7 @@
 #include <kombi/regex.h>
 #include <kombi/str.h>
 
-#include "records.h"
+#include "collections.h"
 
 #define NAME_MAX_LEN 255
 #define FIELDS_MAX 200 /* columns of a table, parameters of a statement */
@@ -96,6 +96,24 @@ at(struct check *ck, size_t i, const char *option)
 	return kb_sprintf(ck->arena, "fields.%zu.%s", i, option);
 }
 
+/* {"fieldName":…}: errors name what they are about. */
+static const char *
+param_name(struct kb_arena *a, const char *name)
+{
+	struct kb_jsonw w;
+	struct kb_buf b;
+	const char *text;
+
+	kb_buf_init(&b, 1u << 16);
+	kb_w_init(&w, &b);
+	kb_w_object(&w, NULL);
+	kb_w_str(&w, "fieldName", name);
+	kb_w_object_end(&w);
+	text = kb_strdup(a, kb_buf_str(&b));
+	kb_buf_free(&b);
+	return text;
+}
+
 static void
 check_field_name(struct check *ck, size_t i)
 {
@@ -116,11 +134,16 @@ check_field_name(struct check *ck, size_t i)
 		bad(ck, at(ck, i, "name"), "validation_not_in_invalid",
 		    "The name is reserved.");
 	for (size_t k = 0; k < i; k++)
-		if (strcasecmp(ck->c->fields[k].name, f->name) == 0 ||
-		    strcmp(ck->c->fields[k].id, f->id) == 0)
-			bad(ck, at(ck, i, "name"),
+		if (strcmp(ck->c->fields[k].id, f->id) == 0)
+			bad(ck, at(ck, i, "id"),
+			    "validation_duplicated_field_id",
+			    "Duplicated or invalid field id.");
+		else if (strcasecmp(ck->c->fields[k].name, f->name) == 0)
+			api_error_param(ck->arena, ck->errors,
+			    at(ck, i, "name"),
 			    "validation_duplicated_field_name",
-			    "Duplicated or invalid field name.");
+			    "Duplicated or invalid field name.",
+			    param_name(ck->arena, f->name));
 }
 
 /* `n` against the option beside it; codes and params of upstream. */
@@ -157,7 +180,7 @@ check_relation(struct check *ck, size_t i)
 		bad(ck, at(ck, i, "collectionId"),
 		    "validation_field_relation_missing_collection",
 		    "The relation collection doesn't exist.");
-	if (f->max_select > 0 && f->min_select > f->max_select)
+	if (f->max_select != 0 && f->min_select > f->max_select)
 		bad(ck, at(ck, i, "maxSelect"),
 		    "validation_min_greater_equal_than_required",
 		    "Must not be less than minSelect.");
@@ -197,7 +220,7 @@ check_text(struct check *ck, size_t i)
 		bad(ck, at(ck, i, "autogeneratePattern"),
 		    "validation_invalid_regex",
 		    "Letters, [classes] and {repeats} are supported.");
-	if (f->max_len > 0)
+	if (f->max_len != 0)
 		check_least(ck, at(ck, i, "max"), (double)f->max_len,
 		    (double)f->min_len);
 	if (f->primary_key && strcmp(f->name, "id") != 0)
@@ -254,6 +277,7 @@ check_fields(struct check *ck)
 	for (size_t i = 0; i < ck->c->n_fields; i++) {
 		check_field_name(ck, i);
 		check_change(ck, i);
+		field_check(ck->arena, ck->c, i, ck->errors);
 		switch (ck->c->fields[i].type) {
 		case FT_TEXT: check_text(ck, i); break;
 		case FT_NUMBER: check_number(ck, i); break;
@@ -343,7 +367,7 @@ check_rules(struct check *ck)
 	for (int i = 0; i < RULE_COUNT; i++)
 		if (ck->c->type == CT_VIEW && i >= RULE_CREATE &&
 		    ck->c->rules[i] != NULL)
-			bad(ck, rule_names[i], "validation_is_nil",
+			bad(ck, rule_names[i], "validation_nil",
 			    "Must be nil.");
 		else
 			check_rule(ck, rule_names[i], ck->c->rules[i]);
@@ -380,17 +404,21 @@ check_identities(struct check *ck, const struct auth_options *o)
 	if (o->identity_fields[0] == NULL)
 		bad(ck, "passwordAuth.identityFields", "validation_required",
 		    "Cannot be blank.");
-	for (size_t i = 0; o->identity_fields[i] != NULL; i++)
-		if (collection_field(ck->c, o->identity_fields[i]) == NULL ||
-		    !has_unique_index(
-			ck->arena, ck->c, o->identity_fields[i])) {
-			bad(ck, "passwordAuth.identityFields",
-			    "validation_missing_field",
-			    kb_sprintf(ck->arena,
-				"Invalid or missing field \"%s\".",
-				o->identity_fields[i]));
-			return;
-		}
+	for (size_t i = 0; o->identity_fields[i] != NULL; i++) {
+		const char *name = o->identity_fields[i];
+		bool known = collection_field(ck->c, name) != NULL;
+
+		if (known && has_unique_index(ck->arena, ck->c, name))
+			continue;
+		api_error_param(ck->arena, ck->errors,
+		    "passwordAuth.identityFields",
+		    known ? "validation_missing_unique_constraint"
+			  : "validation_missing_field",
+		    known ? "The field doesn't have a UNIQUE constraint."
+			  : "Invalid or missing field.",
+		    param_name(ck->arena, name));
+		return;
+	}
 }
 
 static void

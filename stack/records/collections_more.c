@@ -6,6 +6,7 @@
 
 #include <kombi/str.h>
 
+#include "auth_provider.h"
 #include "changes.h"
 #include "collections.h"
 
@@ -57,6 +58,39 @@ static struct kb_reply
 scaffolds(struct api *api)
 {
 	return kb_bare(api->req, 200, scaffolds_json, NULL);
+}
+
+/* Whom people can come from; the logos are the client's own. */
+static void
+write_providers(struct kb_jsonw *w)
+{
+	size_t n;
+	const struct provider *all = provider_all(&n);
+
+	kb_w_array(w, NULL);
+	for (size_t i = 0; i < n; i++) {
+		kb_w_object(w, NULL);
+		kb_w_str(w, "name", all[i].name);
+		kb_w_str(w, "displayName", all[i].display);
+		kb_w_str(w, "logo", "");
+		kb_w_object_end(w);
+	}
+	kb_w_array_end(w);
+}
+
+static struct kb_reply
+providers(struct api *api)
+{
+	struct kb_jsonw w;
+	struct kb_buf b;
+	const char *text;
+
+	kb_buf_init(&b, 1u << 20);
+	kb_w_init(&w, &b);
+	write_providers(&w);
+	text = kb_strdup(api->req->cx.arena, kb_buf_str(&b));
+	kb_buf_free(&b);
+	return kb_json_reply(api->req, 200, text);
 }
 
 /* ---- import
@@ -277,3 +311,4 @@ API_HANDLER(collections_truncate, API_SUPERUSERS, truncate_one)
 API_HANDLER(collections_scaffolds, API_SUPERUSERS, scaffolds)
 API_HANDLER(collections_import, API_SUPERUSERS, import)
 API_HANDLER(collections_dry_run, API_SUPERUSERS, dry_run_view)
+API_HANDLER(collections_providers, API_SUPERUSERS, providers)

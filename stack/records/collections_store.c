@@ -195,7 +195,7 @@ static enum kb_err
 create_view(struct kb_cx *cx, const struct collection *c)
 {
 	return kb_exec(cx,
-	    kb_sprintf(cx->arena, "CREATE VIEW %s AS SELECT * FROM (%s)",
+	    kb_sprintf(cx->arena, "CREATE VIEW %s AS SELECT * FROM (%s\n)",
 		sql_name(cx->arena, c->table), c->view_query));
 }
 
@@ -211,9 +211,9 @@ create_index(
     struct kb_cx *cx, const struct collection *c, const struct index *x)
 {
 	struct kb_arena *a = cx->arena;
-	const char *sql = kb_sprintf(a, "CREATE %sINDEX %s ON %s (",
+	const char *sql = kb_sprintf(a, "CREATE %sINDEX %s ON %s (%s",
 	    x->unique ? "UNIQUE " : "", index_name(a, c, x->name),
-	    sql_name(a, c->table));
+	    sql_name(a, c->table), x->expressions ? x->expressions : "");
 
 	for (size_t i = 0; i < x->n; i++)
 		sql = kb_sprintf(a, "%s%s%s%s%s", sql, i ? ", " : "",
@@ -224,6 +224,8 @@ create_index(
 	if (x->skip_empty)
 		sql = kb_sprintf(
 		    a, "%s WHERE %s != ''", sql, sql_name(a, x->columns[0]));
+	else if (x->where != NULL)
+		sql = kb_sprintf(a, "%s WHERE %s", sql, x->where);
 	return kb_exec(cx, sql);
 }
 

@@ -3,6 +3,9 @@
  *
  *	CREATE [UNIQUE] INDEX [IF NOT EXISTS] name ON table
  *	    (column [COLLATE NOCASE] [ASC|DESC], …) [WHERE column != '']
+ *
+ * Columns and conditions that are more than this are kept as texts that are
+ * proven to end where they seem to.
  */
 #include <ctype.h>
 #include <string.h>
@@ -15,6 +18,7 @@
 struct scan {
 	struct kb_arena *arena;
 	const char *at;
+	const char *from; /* where the word begins */
 	const char *word; /* NULL at the end, or what cannot be read */
 	bool quoted;
 };
@@ -45,7 +49,7 @@ next(struct scan *s)
 
 	while (isspace((unsigned char)*s->at))
 		s->at++;
-	start = s->at;
+	s->from = start = s->at;
 	s->quoted = false;
 	s->word = NULL;
 	if (*start == '\0')
@@ -115,14 +119,81 @@ read_column(struct scan *s, struct index *x)
 	return true;
 }
 
-/* Only the condition that makes optional values unique. */
+/*
+ * The end of an expression: its ")", or the end of the text. NULL: quotes or
+ * parentheses are open, or it holds a comment, another statement, a parameter.
+ */
+static const char *
+expression_end(const char *s)
+{
+	int depth = 0;
+
+	for (; *s != '\0'; s++) {
+		if (strchr("'\"`[", *s) != NULL) {
+			s = strchr(s + 1, *s == '[' ? ']' : *s);
+			if (s == NULL)
+				return NULL;
+			continue;
+		}
+		depth += *s == '(' ? 1 : *s == ')' ? -1 : 0;
+		if (depth < 0)
+			return s;
+		if (strchr(";?$@#:{}\\", *s) != NULL ||
+		    (s[0] == '-' && s[1] == '-') ||
+		    (s[0] == '/' && s[1] == '*'))
+			return NULL;
+	}
+	return depth == 0 ? s : NULL;
+}
+
+/* Without blanks and semicolons at its end. */
+static const char *
+without_end(struct kb_arena *a, const char *text)
+{
+	size_t n = strlen(text);
+
+	while (n > 0 && strchr("; \t\r\n", text[n - 1]) != NULL)
+		n--;
+	return kb_strndup(a, text, n);
+}
+
 static bool
-read_where(struct scan *s, struct index *x)
+is_blank(const char *text)
+{
+	return text[strspn(text, " \t\r\n")] == '\0';
+}
+
+/* Names of columns, else whatever else stands there. */
+static bool
+read_columns(struct scan *s, struct index *x)
+{
+	struct scan from = *s;
+	const char *end;
+
+	do {
+		if (!read_column(s, x))
+			goto expressions;
+	} while (eat(s, ","));
+	if (is(s, ")"))
+		return true;
+expressions:
+	*s = from;
+	x->n = 0;
+	end = expression_end(s->from);
+	if (end == NULL || *end != ')')
+		return false;
+	x->expressions = kb_strndup(s->arena, s->from, (size_t)(end - s->from));
+	s->at = end;
+	next(s);
+	return !is_blank(x->expressions);
+}
+
+/* The condition that makes optional values unique. */
+static bool
+reads_not_empty(struct scan *s, struct index *x)
 {
 	const char *column;
 
-	if (!eat(s, "WHERE"))
-		return true;
 	if (x->n != 1 || !eat_name(s, &column) ||
 	    strcmp(column, x->columns[0]) != 0 ||
 	    (!is(s, "!=") && !is(s, "<>")))
@@ -131,7 +202,31 @@ read_where(struct scan *s, struct index *x)
 	if (!s->quoted || s->word == NULL || s->word[0] != '\0')
 		return false;
 	next(s);
-	x->skip_empty = true;
+	x->skip_empty = s->word == NULL && *s->at == '\0';
+	return x->skip_empty;
+}
+
+static bool
+read_where(struct scan *s, struct index *x)
+{
+	struct scan from;
+	const char *end, *text;
+
+	while (eat(s, ";"))
+		;
+	if (!eat(s, "WHERE"))
+		return true;
+	from = *s;
+	if (reads_not_empty(s, x))
+		return true;
+	*s = from;
+	text = without_end(s->arena, s->from);
+	end = expression_end(text);
+	if (end == NULL || *end != '\0' || is_blank(text))
+		return false;
+	x->where = text;
+	s->at = "";
+	next(s);
 	return true;
 }
 
@@ -153,11 +248,7 @@ index_parse(struct kb_arena *a, const char *sql, struct index *out)
 	if (!eat_name(&s, &out->name) || !eat(&s, "ON") ||
 	    !eat_name(&s, &table) || !eat(&s, "("))
 		return false;
-	do {
-		if (!read_column(&s, out))
-			return false;
-	} while (eat(&s, ","));
-	if (!eat(&s, ")") || !read_where(&s, out))
+	if (!read_columns(&s, out) || !eat(&s, ")") || !read_where(&s, out))
 		return false;
 	while (eat(&s, ";"))
 		;

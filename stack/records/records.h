@@ -453,6 +453,10 @@ struct index {
 	bool nocase[8], descending[8];
 	size_t n;
 	bool skip_empty; /* WHERE `column` != '' */
+	/* What is more than names, as it came: balanced, one expression list,
+	 * without comments. SQLite itself lets an index see its own table
+	 * alone. expressions: instead of columns; NULL: not so. */
+	const char *expressions, *where;
 };
 bool index_parse(struct kb_arena *a, const char *sql, struct index *out);
 /* Whether one column alone is unique. */

@@ -176,7 +176,7 @@ read_option(struct kb_arena *a, const struct option *o,
 	switch (o->kind) {
 	case O_BOOL: *(bool *)at = kb_json_bool(from, o->name, false); break;
 	case O_INT:
-		if (j == NULL || !kb_json_integer(j, &n) || n < 0)
+		if (j == NULL || !kb_json_integer(j, &n))
 			n = 0;
 		*(int64_t *)at = n;
 		break;

@@ -135,7 +135,7 @@ computed(struct kb_arena *a, const char *item)
 	static const char *const real[] = { "real", "decimal", "numeric",
 		NULL };
 	static const char *const flag[] = { "bool", "boolean", NULL };
-	struct field f = { .type = FT_JSON };
+	struct field f = { .type = FT_JSON, .max_size = 1 };
 	const char *type;
 
 	item += strspn(item, " \t\r\n");
@@ -152,6 +152,8 @@ computed(struct kb_arena *a, const char *item)
 	} else if (kb_str_eq(type, "text")) {
 		f.type = FT_TEXT;
 	}
+	if (f.type != FT_JSON)
+		f.max_size = 0;
 	return f;
 }
 
@@ -178,6 +180,7 @@ field_of(struct api *api, const struct kb_db_column *col, const char *item)
 	const struct field *from = c && col->origin
 	    ? collection_field(c, col->origin)
 	    : NULL;
+	bool own = from == NULL || strcmp(col->name, "id") == 0;
 	struct field f;
 
 	if (strcmp(col->name, "id") == 0) {
@@ -190,11 +193,11 @@ field_of(struct api *api, const struct kb_db_column *col, const char *item)
 			.collection_id = c->id };
 	} else {
 		f = *from;
-		f.system = false;
 	}
 	f.name = col->name;
 	f.help = "";
-	f.id = hashed_id(a, "_clone_", col->name);
+	f.id = hashed_id(
+	    a, own ? field_type_name(f.type) : "_clone_", col->name);
 	if (f.pattern == NULL)
 		f.pattern = "";
 	if (f.generate == NULL)
@@ -228,16 +231,17 @@ view_fields(
 	struct kb_arena *a = api->req->cx.arena;
 	struct kb_db_described d = { .may_read = may_read, .arg = api };
 	struct items items;
+
 	if (kb_db_describe(&api->req->cx, query, &d)) {
 		*why = d.why ? d.why : "it cannot be judged now";
 		return false;
 	}
 	find_items(query, &items);
 	*why = judge(d.cols, d.n, &items);
+	c->fields = kb_new_array(a, d.n, struct field);
+	c->n_fields = d.n == items.n ? d.n : 0;
 	if (*why != NULL)
 		return false;
-	c->fields = kb_new_array(a, d.n, struct field);
-	c->n_fields = d.n;
 	for (size_t i = 0; i < d.n; i++)
 		c->fields[i] = field_of(api, &d.cols[i], items.at[i]);
 	return true;
