@@ -10,6 +10,7 @@
 #define WRITER KB_TENANT(KB_ROLE_MEMBER)
 #define ADMIN KB_TENANT(KB_ROLE_ADMIN)
 #define RECORD_BODY (8u << 20)
+#define FILES_BODY (128u << 20) /* what is no file: less, records/body.c */
 
 extern const struct kb_rule stack_create_rules[], stack_patch_rules[];
 extern const struct kb_rule tenant_create_rules[], tenant_patch_rules[];
@@ -62,9 +63,9 @@ extern const struct kb_rule flags_apply_rules[];
 	KB_DELETE(prefix "/api/collections/{collection}/truncate", KB_PUBLIC, collections_truncate, .summary = "Delete all records of a collection", .returns = "204 Deleted")
 #define RECORD_ROUTES(prefix) \
 	KB_GET(prefix "/api/collections/{collection}/records", KB_PUBLIC, records_list, .summary = "Records: page, perPage, sort, filter, expand, fields, skipTotal", .returns = "200 A page of records"), \
-	KB_POST(prefix "/api/collections/{collection}/records", KB_PUBLIC, records_post, .flags = KB_RAW_BODY, .body_limit = RECORD_BODY, .summary = "Create a record", .returns = "200 The record"), \
+	KB_POST(prefix "/api/collections/{collection}/records", KB_PUBLIC, records_post, .flags = KB_SPOOL_BODY, .body_limit = FILES_BODY, .summary = "Create a record", .returns = "200 The record"), \
 	KB_GET(prefix "/api/collections/{collection}/records/{id}", KB_PUBLIC, records_get, .summary = "One record", .returns = "200 The record"), \
-	KB_PATCH(prefix "/api/collections/{collection}/records/{id}", KB_PUBLIC, records_patch, .flags = KB_RAW_BODY, .body_limit = RECORD_BODY, .summary = "Change a record", .returns = "200 The record"), \
+	KB_PATCH(prefix "/api/collections/{collection}/records/{id}", KB_PUBLIC, records_patch, .flags = KB_SPOOL_BODY, .body_limit = FILES_BODY, .summary = "Change a record", .returns = "200 The record"), \
 	KB_DELETE(prefix "/api/collections/{collection}/records/{id}", KB_PUBLIC, records_delete, .summary = "Delete a record", .returns = "204 Deleted")
 #define AUTH_PATH(prefix, name) prefix "/api/collections/{collection}/" name
 #define AUTH_POST(prefix, name, ...) KB_POST(AUTH_PATH(prefix, name), KB_PUBLIC, __VA_ARGS__, .flags = KB_RAW_BODY)
@@ -86,10 +87,12 @@ extern const struct kb_rule flags_apply_rules[];
 	KB_GET(prefix "/api/realtime", KB_PUBLIC, realtime_connect, .summary = "Events of subscriptions, as a stream", .returns = "200 Server-sent events"), \
 	KB_POST(prefix "/api/realtime", KB_PUBLIC, realtime_subscribe, .flags = KB_RAW_BODY, .summary = "Set a stream's subscriptions", .returns = "204 Set"), \
 	KB_GET(prefix "/api/x/changes", KB_PUBLIC, changes_missed, .summary = "Changes after ?since=SEQ: what a stream missed", .returns = "200 Changes and where to go on")
+#define FILE_ROUTES(prefix) \
+	KB_GET(prefix "/api/files/{collection}/{id}/{filename}", KB_PUBLIC, files_get, .summary = "A record's file; ?token= for protected ones, ?download=1", .returns = "200 The file")
 #define SETTINGS_ROUTES(prefix) \
 	KB_GET(prefix "/api/settings", KB_PUBLIC, settings_read, .summary = "Settings of the tenant's API; superusers only", .returns = "200 The settings"), \
 	KB_PATCH(prefix "/api/settings", KB_PUBLIC, settings_change, .flags = KB_RAW_BODY, .summary = "Change settings", .returns = "200 The settings"), \
-	KB_POST(prefix "/api/batch", KB_PUBLIC, records_batch, .flags = KB_RAW_BODY, .body_limit = RECORD_BODY, .summary = "Several changes of records, all or none", .returns = "200 An answer for each")
+	KB_POST(prefix "/api/batch", KB_PUBLIC, records_batch, .flags = KB_SPOOL_BODY, .body_limit = FILES_BODY, .summary = "Several changes of records, all or none", .returns = "200 An answer for each")
 /* clang-format on */
 
 const struct kb_route stack_routes[] = {
@@ -135,6 +138,8 @@ const struct kb_route stack_routes[] = {
 	COLLECTIONS_ROUTES(TENANT_SLUG),
 	RECORD_ROUTES(TENANT_SLUG),
 	SETTINGS_ROUTES(TENANT_SLUG),
+	FILE_ROUTES(TENANT_SLUG),
+	FILE_ROUTES(""),
 	REALTIME_ROUTES(TENANT_SLUG),
 	RECORD_ROUTES(""),
 	AUTH_ROUTES(TENANT_SLUG),

@@ -360,6 +360,7 @@ kb_handler records_list, records_get, records_post, records_patch,
 kb_handler collections_truncate, collections_import, collections_scaffolds,
     collections_providers, collections_dry_run;
 kb_handler realtime_connect, realtime_subscribe, changes_missed;
+kb_handler files_get;
 kb_handler records_batch, settings_read, settings_change;
 kb_handler auth_methods, auth_refresh, auth_with_password, auth_with_otp,
     auth_with_oauth2, auth_request_otp, auth_request_reset, auth_confirm_reset,

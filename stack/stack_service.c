@@ -168,6 +168,14 @@ lane(const struct kb_request *req)
 	return name && name[0] ? kb_hash(name, strlen(name)) : 0;
 }
 
+/* Beside the tenants: bodies of any size wait on the data's own disk. */
+static const char *
+spool_folder(struct kb_app *app, struct kb_arena *a)
+{
+	(void)a;
+	return stack_config(app)->data_dir;
+}
+
 static const struct kb_background background[] = {
 	{ "look-after", jobs_look_after },
 	{ "jobs", jobs_work },
@@ -193,5 +201,6 @@ const struct kb_service stack_service = {
 	.session = session_resolve,
 	.refusal = api_refusal,
 	.lane = lane,
+	.spool_folder = spool_folder,
 	.background = background,
 };

@@ -13,6 +13,7 @@
 #include <kombi/str.h>
 #include <kombi/time.h>
 
+#include "records/files.h"
 #include "records/hub.h"
 #include "stack.h"
 
@@ -317,8 +318,10 @@ tenancy_remove_files(struct tenancy *t, const char *slug)
 	}
 	for (size_t i = 0; !err && i < KB_COUNT(names); i++)
 		(void)unlink(kb_sprintf(a, "%s/%s", dir, names[i]));
-	if (!err)
+	if (!err) {
+		files_remove_all(dir);
 		(void)rmdir(dir);
+	}
 	pthread_mutex_unlock(&t->lock);
 	kb_arena_free(a);
 	return err;

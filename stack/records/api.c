@@ -24,6 +24,7 @@ static const struct {
 	{ 413, "Request entity too large." },
 	{ 429, "Too Many Requests." },
 	{ 503, "Service unavailable." },
+	{ 507, "Out of storage." },
 };
 
 static const char *
@@ -158,6 +159,9 @@ api_failure_of(enum kb_err err, const char *message)
 	if (err == KB_UNAVAILABLE || err == KB_TIMEOUT ||
 	    err == KB_RESOURCE_LIMIT || err == KB_TOO_LARGE)
 		return (struct api_failure) { kb_err_status(err), NULL, NULL };
+	if (err == KB_STORAGE_QUOTA)
+		return (struct api_failure) { 403, "Storage quota exceeded.",
+			NULL };
 	return (struct api_failure) { 400, message, NULL };
 }
 
@@ -205,7 +209,8 @@ api_refusal(struct kb_request *req, enum kb_err err, struct kb_reply *reply)
 		rest = strchr(rest + 8, '/');
 		if (rest == NULL || !kb_str_starts(rest, "/api/"))
 			return false;
-	} else if (!kb_str_starts(rest, "/api/collections")) {
+	} else if (!kb_str_starts(rest, "/api/collections") &&
+	    !kb_str_starts(rest, "/api/files/")) {
 		return false;
 	}
 	/* A method that a path has not is no route of it, as upstream. */
@@ -351,22 +356,6 @@ api_run(struct kb_request *req, enum api_access access, api_handler *fn)
 		reply = run_with_schema(&api, access, fn);
 	tenant_resolved_done(req);
 	return reply;
-}
-
-bool
-api_body(struct api *api, struct kb_reply *reply)
-{
-	struct kb_request *req = api->req;
-	const char *why = NULL;
-
-	if (req->body_len > 0 &&
-	    kb_json_parse(req->cx.arena, req->body, req->body_len, &api->body,
-		&why) == KB_OK &&
-	    kb_json_kind(api->body) == KB_JSON_OBJECT)
-		return true;
-	*reply = api_fail(
-	    req, 400, "An error occurred while loading the submitted data.");
-	return false;
 }
 
 /* ---- health

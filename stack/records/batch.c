@@ -10,6 +10,7 @@
 #include <kombi/time.h>
 
 #include "changes.h"
+#include "files.h"
 #include "record_write.h"
 #include "settings.h"
 
@@ -120,6 +121,7 @@ read_item(struct batch *b, const struct kb_json *j, struct item *item)
 	item->api.context = "batch";
 	item->api.body = body && kb_json_kind(body) == KB_JSON_OBJECT ? body
 								      : none;
+	item->api.uploads = files_of_item(b->api, b->at);
 	item->method = method_of(kb_json_str(j, "method"));
 	if (!read_url(b->api, url, item) || !fits(item))
 		return refuse(b, 400, NULL);
@@ -306,6 +308,8 @@ run_batch(struct batch *b, const struct settings *s)
 	err = prepare_all(b);
 	if (!err)
 		err = kb_transaction(cx, run_all, b);
+	for (size_t i = 0; i < b->n; i++)
+		files_settle(&b->items[i].api, err == KB_OK);
 	for (size_t i = 0; !err && i < b->n; i++)
 		changes_publish(&b->items[i].api);
 	if (!err)

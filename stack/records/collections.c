@@ -4,6 +4,7 @@
 #include <kombi/str.h>
 
 #include "collections.h"
+#include "files.h"
 
 static const char not_loaded
     [] = "Failed to load the submitted data due to invalid formatting.";
@@ -470,6 +471,8 @@ static struct kb_reply delete (struct api *api)
 		return api_fail(api->req, 400, referred(api, c));
 	err = collection_drop(&api->req->cx, c);
 	schema_forget(slot_of(api));
+	if (!err)
+		files_forget(api, c);
 	return err ? api_fail_db(api->req, err, "Failed to delete collection.")
 		   : kb_no_content(api->req);
 }

@@ -9,6 +9,7 @@
 #include "auth_provider.h"
 #include "changes.h"
 #include "collections.h"
+#include "files.h"
 
 #define SAMPLE 10 /* rows of a view that is tried */
 
@@ -26,6 +27,7 @@ truncate_one(struct api *api)
 		    "View collections cannot be truncated since they don't"
 		    " store their own records.");
 	err = collection_truncate(api, &api->req->cx, c);
+	files_settle(api, err == KB_OK);
 	if (err)
 		return api_fail_db(api->req, err,
 		    "Failed to truncate collection (most likely due to"

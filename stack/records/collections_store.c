@@ -7,6 +7,7 @@
 #include <kombi/str.h>
 
 #include "collections.h"
+#include "files.h"
 
 struct row {
 	const char *id, *name, *type, *table, *fields, *indexes, *options;
@@ -510,6 +511,8 @@ drop_tx(struct kb_cx *cx, void *arg)
 	const struct collection *c = ch->c;
 	enum kb_err err = drop_table(cx, c);
 
+	if (!err)
+		err = files_delete_all(cx, c);
 	if (err)
 		return err;
 	return kb_exec(
@@ -541,6 +544,7 @@ truncate_tx(struct kb_cx *cx, void *arg)
 	enum kb_err err;
 
 	t->api->changes = NULL;
+	files_settle(t->api, false);
 	err = records_all(cx, &q, &rows, &n);
 	for (size_t i = 0; !err && i < n; i++)
 		err = record_delete(t->api, cx, rows[i]);

@@ -5,6 +5,7 @@
 #include "record_write.h"
 
 #include "changes.h"
+#include "files.h"
 
 #include <string.h>
 
@@ -51,7 +52,10 @@ set_value(struct write *w, const struct field *f, enum modifier m,
 	union cell *at = &w->r->cells[f - w->c->fields];
 	union cell v = *at;
 
-	if (m != MOD_NONE) {
+	if (f->type == FT_FILE) {
+		if (!file_value(w->api, &judge, f, m, j, &v))
+			return;
+	} else if (m != MOD_NONE) {
 		if (!value_modify(&judge, f, m, j, &v))
 			return;
 	} else if (!value_read(&judge, f, j, &v)) {
@@ -65,6 +69,29 @@ set_value(struct write *w, const struct field *f, enum modifier m,
 		return; /* a new id stays */
 	else
 		*at = v;
+}
+
+/* Files that came without a member beside them. */
+static void
+apply_uploads(struct write *w)
+{
+	static const enum modifier ways[] = { MOD_NONE, MOD_PREPEND,
+		MOD_APPEND };
+
+	for (size_t i = 0; w->api->uploads != NULL && i < w->c->n_fields; i++) {
+		const struct field *f = &w->c->fields[i];
+
+		if (f->type != FT_FILE || (f->hidden && !w->api->superuser))
+			continue;
+		for (size_t k = 0; k < KB_COUNT(ways); k++) {
+			const char *name = file_member(
+			    w->api->req->cx.arena, f, ways[k]);
+
+			if (file_came(w->api, name) &&
+			    kb_json_get(w->api->body, name) == NULL)
+				set_value(w, f, ways[k], NULL);
+		}
+	}
 }
 
 static void
@@ -87,6 +114,7 @@ apply_body(struct write *w)
 			continue;
 		set_value(w, f, m, j);
 	}
+	apply_uploads(w);
 }
 
 /* Texts that nobody gave and that have a pattern to be made by. */
@@ -197,6 +225,8 @@ create_tx(struct kb_cx *cx, void *arg)
 		err = check_values(cx, w);
 	if (!err)
 		err = record_insert(cx, w->r);
+	if (!err)
+		err = files_place(w->api, cx, NULL, w->r);
 	return err ? err : change_note(w->api, cx, CHANGE_CREATE, w->r);
 }
 
@@ -257,6 +287,8 @@ update_tx(struct kb_cx *cx, void *arg)
 		err = keep_admin(cx, w, was, w->r);
 	if (!err)
 		err = record_update(cx, w->r);
+	if (!err)
+		err = files_place(w->api, cx, was, w->r);
 	if (!err)
 		err = auth_record_stored(w->api, cx, was, w->r);
 	return err ? err : change_note(w->api, cx, CHANGE_UPDATE, w->r);
@@ -345,6 +377,7 @@ write_tx(struct kb_cx *cx, void *arg)
 	struct write *w = arg;
 
 	w->api->changes = NULL; /* it may be the second time */
+	files_settle(w->api, false);
 	return kinds[w->kind].run(cx, w);
 }
 

@@ -5,6 +5,7 @@
 #include <kombi/str.h>
 
 #include "changes.h"
+#include "files.h"
 #include "record_write.h"
 
 #define PER_PAGE 30
@@ -172,6 +173,7 @@ change(struct api *api, enum write_kind kind)
 	err = write_prepare(&w);
 	if (!err)
 		err = kb_transaction(&api->req->cx, write_tx, &w);
+	files_settle(api, err == KB_OK);
 	if (err) {
 		write_failed(&w, &api->req->cx, err);
 		return api_failed(api->req, &w.failure);

@@ -210,6 +210,7 @@ struct api {
 	const char *context;        /* @request.context; NULL: "default" */
 	const struct kb_json *body; /* an object, after api_body */
 	struct upload *uploads;     /* files of the body */
+	struct file_note *files;    /* files.c: placed, or to go */
 	struct change *changes;     /* made by the request's transaction */
 };
 

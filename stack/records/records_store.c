@@ -4,6 +4,7 @@
 #include <kombi/str.h>
 
 #include "changes.h"
+#include "files.h"
 
 void
 collection_prepare(struct kb_arena *a, struct collection *c)
@@ -406,6 +407,8 @@ delete_with(struct kb_cx *cx, const struct refers *r)
 	}
 	if (!err)
 		err = change_note(r->api, cx, CHANGE_DELETE, r->record);
+	if (!err)
+		err = files_drop(r->api, cx, r->record);
 	if (err)
 		return err;
 	return kb_exec(cx,

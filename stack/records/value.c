@@ -557,6 +557,19 @@ check_point(struct judge *judge, const struct field *f, const char *s)
 		    "Latitude must be between -90 and 90 degrees.");
 }
 
+static void
+check_files(struct judge *judge, const struct field *f, const char *s)
+{
+	size_t n = 1;
+	int64_t most = f->max_select > 1 ? f->max_select : 1;
+
+	if (field_is_multi(f))
+		(void)value_list(judge->arena, s, &n);
+	if ((int64_t)n > most)
+		bad_bound(judge, f, "validation_too_many_files",
+		    "The maximum allowed files is", bound_of(most));
+}
+
 void
 value_check(struct judge *judge, const struct field *f, union cell v)
 {
@@ -577,6 +590,7 @@ value_check(struct judge *judge, const struct field *f, union cell v)
 	case FT_DATE: check_date(judge, f, v.text); break;
 	case FT_SELECT: check_select(judge, f, v.text); break;
 	case FT_RELATION: check_relation(judge, f, v.text); break;
+	case FT_FILE: check_files(judge, f, v.text); break;
 	case FT_JSON: check_size(judge, f, v.text, JSON_MAX); break;
 	case FT_EDITOR: check_size(judge, f, v.text, EDITOR_MAX); break;
 	case FT_GEO_POINT: check_point(judge, f, v.text); break;

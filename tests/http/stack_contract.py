@@ -16,7 +16,7 @@ class Stack(World):
     lists = ("GET /tenant/{slug}/dashboard", "GET /tenant/{slug}/_", "GET /tenant/{slug}/_/")
 
     def of_another_contract(self, path):
-        return path.startswith(("/tenant/{slug}/api/", "/api/collections"))
+        return path.startswith(("/tenant/{slug}/api/", "/api/collections", "/api/files/"))
 
     def missing(self, path, name):
         # To who holds a session of another tenant an unknown tenant is one more tenant that is not his.
