@@ -362,9 +362,9 @@ kb_handler collections_truncate, collections_import, collections_scaffolds,
 kb_handler realtime_connect, realtime_subscribe, changes_missed;
 kb_handler files_get;
 kb_handler records_batch, settings_read, settings_change;
-kb_handler auth_methods, auth_refresh, auth_with_password, auth_with_otp,
-    auth_with_oauth2, auth_request_otp, auth_request_reset, auth_confirm_reset,
-    auth_request_verification, auth_confirm_verification,
+kb_handler auth_try_mail, auth_methods, auth_refresh, auth_with_password,
+    auth_with_otp, auth_with_oauth2, auth_request_otp, auth_request_reset,
+    auth_confirm_reset, auth_request_verification, auth_confirm_verification,
     auth_request_email_change, auth_confirm_email_change, auth_impersonate,
     auth_file_token, oauth2_redirect_get, oauth2_redirect_post, auth_page,
     api_health;

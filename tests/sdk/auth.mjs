@@ -134,6 +134,16 @@ const tests = {
     await refused(403, ann.collection("users").impersonate(ann.authStore.record.id, 60));
   },
 
+  async "a superuser tries the mails"() {
+    for (const template of ["verification", "password-reset", "email-change", "otp", "login-alert"]) {
+      assert.equal(await root.settings.testEmail("users", "try@example.com", template), true);
+      assert.ok((await mail()).length > 40);
+    }
+    await refused(400, root.settings.testEmail("users", "try@example.com", "nothing"));
+    await refused(400, root.settings.testEmail("nothing", "try@example.com", "otp"));
+    await refused(403, ann.settings.testEmail("users", "try@example.com", "otp"));
+  },
+
   async "a token for files is given"() {
     assert.equal(getTokenPayload(await ann.files.getToken()).type, "file");
     await refused(401, client().files.getToken());

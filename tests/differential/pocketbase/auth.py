@@ -146,6 +146,9 @@ def known_secrets(pair, root):
     nearly_good(pair, one, mine)
     links(pair, one, mine, root)
     managed(pair, one, two, root)
+    for who in (None, "ann", root):
+        for body in ({}, {"email": "x"}, {"email": "x@example.com", "template": "x"}, {"email": "x@example.com", "template": "otp", "collection": "x"}, {"email": 5}):
+            pair.post("/api/settings/test/email", body, who)
 
 
 def key(pair, one, root):
