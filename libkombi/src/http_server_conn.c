@@ -63,7 +63,7 @@ ex_reset(struct kb_exchange *ex)
 	ex->body_ended = ex->paused = ex->wants_continue = false;
 	ex->head_out = ex->finished = ex->chunked_out = false;
 	ex->bodyless_out = ex->above = ex->sealed = ex->broken = false;
-	ex->close_after = ex->cut = ex->tunnel = false;
+	ex->close_after = ex->cut = ex->tunnel = ex->endless = false;
 	ex->id[0] = ex->peer_text[0] = '\0';
 }
 
@@ -540,7 +540,8 @@ at_eof(struct kb_conn *c)
 	struct kb_exchange *ex = c->ex;
 
 	c->half_closed = true;
-	if (ex == NULL || ex->phase != KB_PHASE_ACTIVE) {
+	if (ex == NULL || ex->phase != KB_PHASE_ACTIVE ||
+	    (ex->endless && !ex->finished)) {
 		kb_conn_break(c, KB_END_ABORTED);
 		return;
 	}

@@ -470,6 +470,17 @@ kb_ex_close_after(struct kb_exchange *ex)
 }
 
 void
+kb_ex_endless(struct kb_exchange *ex)
+{
+	if (is_void(ex))
+		return;
+	if (ex->conn->half_closed)
+		kb_ex_abort(ex);
+	else
+		ex->endless = true;
+}
+
+void
 kb_ex_upgrade(struct kb_exchange *ex, const char *lines, size_t lines_len)
 {
 	if (is_void(ex))

@@ -112,6 +112,7 @@ struct kb_exchange {
 	bool close_after; /* no further exchange on this connection */
 	bool cut;         /* the end must show as a truncation */
 	bool tunnel;
+	bool endless;                /* ends when the client closes its side */
 	char id[KB_REQUEST_ID_SIZE]; /* "" until asked for */
 	char peer_text[KB_PEER_SIZE];
 };

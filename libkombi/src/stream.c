@@ -181,6 +181,7 @@ kb_stream_attach(struct kb_stream *s, struct kb_exchange *ex)
 	if (s->next != NULL)
 		s->next->at = &s->next;
 	all->all = s;
+	kb_ex_endless(ex);
 	flush(s);
 	/* A HEAD's answer has no body that could go on. */
 	if (all->ending || kb_ex_head(ex)->method == KB_M_HEAD)

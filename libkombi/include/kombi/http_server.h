@@ -212,6 +212,10 @@ void kb_ex_interim(
 void kb_ex_abort(struct kb_exchange *ex);
 /* The connection ends after this answer. */
 void kb_ex_close_after(struct kb_exchange *ex);
+/* The answer has no end of its own: a client that closes its side, which may
+ * still wait for the rest of others, has left (KB_END_ABORTED). After the
+ * head of the answer. */
+void kb_ex_endless(struct kb_exchange *ex);
 bool kb_ex_head_sent(const struct kb_exchange *ex);
 int kb_ex_status(const struct kb_exchange *ex);         /* 0 before the head */
 uint64_t kb_ex_bytes_out(const struct kb_exchange *ex); /* body bytes */
