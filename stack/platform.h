@@ -103,15 +103,45 @@ enum kb_err invitation_claim(
     struct kb_cx *platform, const char *id, const char *sub) KB_MUSTUSE;
 enum kb_err invitation_close(struct kb_cx *platform, const char *id) KB_MUSTUSE;
 
+/* ---- wallet ---------------------------------------------------------------
+ */
+
+struct wallet_item {
+	const char *id, *key, *label, *kind, *stack_id, *ciphertext, *metadata,
+	    *created_by, *created, *updated;
+};
+/* KB_CONFLICT: the key is taken. KB_INVALID: no stack that v may see. */
+enum kb_err wallet_insert(struct kb_cx *tenant, const struct viewer *v,
+    const struct wallet_item *i) KB_MUSTUSE;
+enum kb_err wallet_get(struct kb_cx *tenant, const struct viewer *v,
+    const char *id, struct wallet_item *i) KB_MUSTUSE;
+enum kb_err wallet_page(struct kb_cx *tenant, const struct viewer *v,
+    struct kb_page *page, struct wallet_item **rows, size_t *n) KB_MUSTUSE;
+enum kb_err
+wallet_update(struct kb_cx *tenant, const struct wallet_item *i) KB_MUSTUSE;
+enum kb_err wallet_delete(
+    struct kb_cx *tenant, const struct viewer *v, const char *id) KB_MUSTUSE;
+
+/* Keys of the instance; the first one encrypts. None: the wallet is shut. */
+struct wallet_keys {
+	unsigned char keys[2][32];
+	unsigned n;
+};
+/* From the options; false, with the reason logged: a key that is none. */
+bool wallet_keys_read(struct kb_app *app, struct wallet_keys *out);
+
 /* ---- handlers -------------------------------------------------------------
  */
 
 extern const struct kb_rule member_patch_rules[], invitation_rules[],
-    accept_rules[];
+    accept_rules[], wallet_rules[], wallet_patch_rules[], reveal_rules[],
+    reauth_rules[];
 
 kb_handler members_patch, members_delete, tenant_leave;
 kb_handler invitations_list, invitations_create, invitations_delete,
     invitations_accept;
+kb_handler wallet_list, wallet_create, wallet_patch, wallet_remove,
+    wallet_reveal, wallet_reauth;
 kb_handler activity_list, audit_list, audit_of_all;
 
 #endif

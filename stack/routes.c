@@ -44,6 +44,14 @@ extern const struct kb_rule flags_apply_rules[];
 	KB_GET(prefix "/v1/tenant/activity", ANYONE, activity_list, .summary = "What happened; ?action= actor= resource= since= until= filter, ?before= pages", .returns = "200 Newest first, and where to go on"), \
 	KB_GET(prefix "/v1/tenant/audit", ADMIN, audit_list, .summary = "The audit of the tenant, filtered and paged likewise", .returns = "200 Newest first, and where to go on")
 
+#define WALLET_ROUTES(prefix) \
+	KB_GET(prefix "/v1/wallet/items", WRITER, wallet_list, .summary = "Secrets of the tenant, without their values", .returns = "200 A page of items"), \
+	KB_POST(prefix "/v1/wallet/items", WRITER, wallet_create, .body = wallet_rules, .summary = "Keep a secret, encrypted", .returns = "201 The item"), \
+	KB_PATCH(prefix "/v1/wallet/items/{id}", WRITER, wallet_patch, .body = wallet_patch_rules, .summary = "Change a secret", .returns = "200 The item"), \
+	KB_DELETE(prefix "/v1/wallet/items/{id}", WRITER, wallet_remove, .summary = "Forget a secret", .returns = "204 Forgotten"), \
+	KB_POST(prefix "/v1/wallet/items/{id}/reveal", WRITER, wallet_reveal, .body = reveal_rules, .summary = "The value, with a proof of fresh sign-in and a reason", .returns = "200 The value"), \
+	KB_POST(prefix "/v1/wallet/reauth", WRITER, wallet_reauth, .body = reauth_rules, .summary = "A proof by password, or by a sign-in of the last five minutes", .returns = "200 The proof")
+
 /*
  * The records API in PocketBase's shapes. Everyone may call: the collections'
  * own rules decide, after api_run has found out who asks. {collection} is a
@@ -133,6 +141,8 @@ const struct kb_route stack_routes[] = {
 	TENANT_ROUTES(TENANT_SLUG),
 	PEOPLE_ROUTES(""),
 	PEOPLE_ROUTES(TENANT_SLUG),
+	WALLET_ROUTES(""),
+	WALLET_ROUTES(TENANT_SLUG),
 
 	COLLECTION_ROUTES(TENANT_SLUG),
 	COLLECTIONS_ROUTES(TENANT_SLUG),

@@ -28,6 +28,7 @@ struct stack_config {
 	struct kb_secret smtp_password;
 	const char *mail_dir;       /* development's mailbox */
 	const char *const *proxies; /* client_ip.c; NULL: none */
+	struct kb_secret wallet_key, wallet_key_next;
 };
 
 /* ---- tenants ----------------------------------------------------------- */
@@ -326,6 +327,7 @@ struct stack_state {
 	struct kb_pair_keys stackkits_keys; /* stack -> stackkits */
 	struct mail_queue *mails;
 	struct kb_window *auth_limits; /* records/auth_form.c */
+	struct wallet_keys *wallet;    /* platform.h */
 };
 
 static inline struct stack_state *

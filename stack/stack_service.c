@@ -68,6 +68,13 @@ const struct kb_option stack_options[] = {
 	KB_OPTION_STR(struct stack_config, mail_dir, "KOMBI_MAIL_DIR",
 	    .help = "development only: mails become files of this folder"
 		    " where no server is set"),
+	KB_OPTION_SECRET(struct stack_config, wallet_key,
+	    "TECHSTACK_ENCRYPTION_KEY",
+	    .help = "32 bytes, as 64 hex digits or base64: encrypts the"
+		    " wallets; without it they are shut, but in development"),
+	KB_OPTION_SECRET(struct stack_config, wallet_key_next,
+	    "TECHSTACK_ENCRYPTION_KEY_NEXT",
+	    .help = "a second key that decrypts: the coming or the former one"),
 	KB_OPTIONS_END,
 };
 
@@ -132,6 +139,9 @@ start(struct kb_app *app, void **state)
 	    &app->common->service_secret_next, "stack", "stackkits",
 	    &s->stackkits_keys);
 	settings_key(app);
+	s->wallet = kb_xalloc(sizeof(*s->wallet));
+	if (!wallet_keys_read(app, s->wallet))
+		return KB_CONFIGURATION;
 	s->mails = mail_queue_new();
 	s->auth_limits = kb_window_new(&(struct kb_window_conf) { .keys = 0 });
 	kb_audit_set_sink(audit_store);
@@ -148,6 +158,8 @@ stop(struct kb_app *app)
 	tenancy_free(s->tenancy);
 	mail_queue_free(s->mails);
 	kb_window_free(s->auth_limits);
+	kb_wipe(s->wallet, sizeof(*s->wallet));
+	free(s->wallet);
 	free(s->stackkits);
 	free(s);
 }

@@ -32,6 +32,8 @@ class Stack(World):
         self.job = self.made("POST", f"/v1/stacks/{self.stack}/validate", 202)["jobId"]
         self.invitation = self.made("POST", "/v1/tenant/invitations", 201, {"email": "contract@example.test"})["id"]
 
+        self.item = self.made("POST", "/v1/wallet/items", 201, {"key": "contract", "value": "x"})["id"]
+
     def made(self, method, target, status, body=None):
         answer = self.world.ask("owner", f"org-{SLUG}", method, target, body, tenant=SLUG)
         assert answer.status == status, answer
@@ -56,7 +58,7 @@ class Stack(World):
         return callers | {f"a {user}": self.member(user, method, path) for user in lower}
 
     def params(self, path):
-        ids = {"/jobs/": self.job, "/members/": self.world.sessions["member", SLUG]["userId"], "/invitations/": self.invitation}
+        ids = {"/jobs/": self.job, "/members/": self.world.sessions["member", SLUG]["userId"], "/invitations/": self.invitation, "/wallet/": self.item}
         return {"slug": SLUG, "id": next((known for part, known in ids.items() if part in path), self.stack)}
 
     def body(self, method, path):

@@ -58,6 +58,8 @@ class Stack(StackWorld):
             return self.sessions[who, PEOPLE[who]]["userId"]
         if "/invitations/" in path:
             return self.invite()
+        if "/wallet/" in path:
+            return self.keep(who)
         return job if "/jobs/" in path else stack
 
     def invite(self):
@@ -65,13 +67,21 @@ class Stack(StackWorld):
         made = self.ask_as("owner", "POST", "/v1/tenant/invitations", {"email": f"guest-{self.invited}@example.test"})
         return made.data["id"] if made.status == 201 else "inv_of_a_suspended_tenant"
 
+    def keep(self, who):
+        self.invited += 1
+        made = self.ask_as("owner" if who == "viewer" else who, "POST", "/v1/wallet/items", {"key": f"kept-{self.invited}", "value": SECRET})
+        return made.data["id"] if made.status == 201 else "wal_of_a_suspended_tenant"
+
     def body(self, method, path):
         self.invited += 1
+        if path.endswith("/wallet/items"):
+            return {"key": f"key-{self.invited}"}
         return {"email": f"guest-{self.invited}@example.test"} if path.endswith("/invitations") else {}
 
     def may(self, who, route):
-        # Who leaves cannot be asked again; tests/http/stack_members.py does.
-        return not route.path.endswith("/leave")
+        # Who leaves cannot be asked again, and a value is told for a proof
+        # alone: tests/http/stack_members.py and stack_wallet.py.
+        return not route.path.endswith(("/leave", "/reveal"))
 
     def fresh(self, who, route):
         """Something of that person's own to be worked on."""
