@@ -90,6 +90,7 @@ read_verification(
 {
 	enum kb_err err;
 
+	*t = (struct auth_token) { .email = "" };
 	if (has_token(f) && !has_claim(f, "email")) {
 		form_blame(f, "token", "validation_invalid_token_claims",
 		    "Missing email token claim.");
@@ -137,6 +138,9 @@ confirm_verification(struct api *api)
 		return api_fail_db(req, err, NULL);
 	if (!form_ok(&f, &reply))
 		return reply;
+	if (t.row.record == NULL)
+		return api_fail(
+		    req, 400, "Invalid or expired verification token.");
 	if (!auth_flag(t.row.record, "verified"))
 		err = auth_save(api, &t.row, set_verified, &t);
 	if (err)
