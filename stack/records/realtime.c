@@ -17,6 +17,7 @@
 #define KEEP_ALIVE_MS 25000 /* proxies cut what is silent */
 #define IDLE_MS 300000
 #define MOST_MS 1800000
+#define CLIENT_ID_MOST 255 /* that a request may name */
 
 /* ---- connecting
  * --------------------------------------------------------------- */
@@ -102,34 +103,89 @@ connect(struct api *api)
 /* ---- subscribing
  * ------------------------------------------------------------- */
 
-static const char *const *
-topics_of(struct api *api, struct api_errors *errors)
+/* As the body says them, before they are judged. */
+struct wish {
+	const char *client;
+	const char **topics; /* NULL-ended */
+	size_t n;
+};
+
+static bool
+add_topic(struct wish *w, const struct kb_json *j)
 {
-	struct kb_arena *a = api->req->cx.arena;
+	const char *text = kb_json_text(j);
+
+	if (text != NULL && text[0] != '\0')
+		w->topics[w->n++] = text;
+	return text != NULL;
+}
+
+/* Null is as if it was not there; a form has a list of one as its one value. */
+static bool
+read_topics(const struct api *api, struct wish *w)
+{
 	const struct kb_json *j = kb_json_get(api->body, "subscriptions");
-	size_t n = j ? kb_json_size(j) : 0;
-	const char **topics = kb_new_array(a, n + 1, const char *);
+	const char *type = kb_header(api->req, "Content-Type");
+	enum kb_json_kind kind = j ? kb_json_kind(j) : KB_JSON_NULL;
+	bool form = type != NULL && strstr(type, "json") == NULL;
 
-	if (n > SUBSCRIPTIONS_MAX)
-		api_error_add(a, errors, "subscriptions",
-		    "validation_length_too_long", "There are too many.");
-	if (j == NULL || kb_json_kind(j) != KB_JSON_ARRAY || errors->n > 0)
-		return topics;
-	n = 0;
-	for (j = kb_json_first(j); j != NULL; j = kb_json_after(j)) {
-		const char *text = kb_json_text(j);
+	w->topics = kb_new_array(
+	    api->req->cx.arena, (j ? kb_json_size(j) : 0) + 2, const char *);
+	if (kind == KB_JSON_NULL || (form && kind != KB_JSON_ARRAY))
+		return kind == KB_JSON_NULL || add_topic(w, j);
+	if (kind != KB_JSON_ARRAY)
+		return false;
+	for (j = kb_json_first(j); j != NULL; j = kb_json_after(j))
+		if (!add_topic(w, j))
+			return false;
+	return true;
+}
 
-		if (text == NULL || text[0] == '\0')
-			continue;
-		if (strlen(text) > SUBSCRIPTION_LEN ||
-		    kb_has_control(text, strlen(text)))
-			api_error_add(a, errors, "subscriptions",
-			    "validation_length_too_long",
-			    "A subscription is too long or not a text.");
-		else
-			topics[n++] = text;
-	}
-	return topics;
+static bool
+read_wish(const struct api *api, struct wish *w)
+{
+	const struct kb_json *client = kb_json_get(api->body, "clientId");
+	enum kb_json_kind kind = client ? kb_json_kind(client) : KB_JSON_NULL;
+
+	w->client = kind == KB_JSON_NULL ? "" : kb_json_text(client);
+	return w->client != NULL && read_topics(api, w);
+}
+
+static void
+check_topic(struct kb_arena *a, const struct wish *w, size_t i,
+    struct api_errors *errors)
+{
+	const char *path = kb_sprintf(a, "subscriptions.%zu", i);
+	size_t len = strlen(w->topics[i]);
+
+	if (len > SUBSCRIPTION_LEN)
+		api_error_param(a, errors, path, "validation_length_too_long",
+		    "The length must be no more than 2500.",
+		    "{\"max\":2500,\"min\":0}");
+	else if (kb_has_control(w->topics[i], len))
+		/* It is a line of each event. */
+		api_error_add(a, errors, path, "validation_invalid_format",
+		    "Must be one line.");
+}
+
+static void
+check_wish(struct kb_arena *a, const struct wish *w, struct api_errors *errors)
+{
+	if (w->client[0] == '\0')
+		api_error_add(a, errors, "clientId", "validation_required",
+		    "Cannot be blank.");
+	else if (strlen(w->client) > CLIENT_ID_MOST)
+		api_error_param(a, errors, "clientId",
+		    "validation_length_out_of_range",
+		    "The length must be between 1 and 255.",
+		    "{\"max\":255,\"min\":1}");
+	if (w->n > SUBSCRIPTIONS_MAX)
+		api_error_param(a, errors, "subscriptions",
+		    "validation_length_too_long",
+		    "The length must be no more than 1000.",
+		    "{\"max\":1000,\"min\":0}");
+	for (size_t i = 0; w->n <= SUBSCRIPTIONS_MAX && i < w->n; i++)
+		check_topic(a, w, i, errors);
 }
 
 static struct client_auth
@@ -149,26 +205,9 @@ auth_of(const struct api *api)
 }
 
 static struct kb_reply
-subscribe(struct api *api)
+subscribed(struct kb_request *req, enum hub_answer answer)
 {
-	struct kb_request *req = api->req;
-	struct client_auth auth = auth_of(api);
-	struct api_errors errors = { 0 };
-	const char *const *topics;
-	const char *client;
-	struct kb_reply reply;
-
-	if (!api_body(api, &reply))
-		return reply;
-	client = kb_json_str(api->body, "clientId");
-	if (client == NULL || client[0] == '\0')
-		api_error_add(req->cx.arena, &errors, "clientId",
-		    "validation_required", "Cannot be blank.");
-	topics = topics_of(api, &errors);
-	if (errors.n > 0)
-		return api_fail_fields(req, NULL, &errors);
-	switch (hub_subscribe(tenant_hub(api->tenant->handle), client,
-	    req->peer, &auth, topics)) {
+	switch (answer) {
 	case HUB_OK: return kb_no_content(req);
 	case HUB_FULL:
 		kb_reply_header(req, "Retry-After", "60");
@@ -180,6 +219,27 @@ subscribe(struct api *api)
 		    " match.");
 	default: return api_fail(req, 404, "Missing or invalid client id.");
 	}
+}
+
+static struct kb_reply
+subscribe(struct api *api)
+{
+	struct kb_request *req = api->req;
+	struct client_auth auth = auth_of(api);
+	struct api_errors errors = { 0 };
+	struct wish w = { 0 };
+	struct kb_reply reply;
+
+	if (!api_body(api, &reply))
+		return reply.status == 400 ? api_fail(req, 400, NULL) : reply;
+	if (!read_wish(api, &w))
+		return api_fail(req, 400, NULL);
+	check_wish(req->cx.arena, &w, &errors);
+	if (errors.n > 0)
+		return api_fail_fields(req, NULL, &errors);
+	return subscribed(req,
+	    hub_subscribe(tenant_hub(api->tenant->handle), w.client, req->peer,
+		&auth, w.topics));
 }
 
 /* ---- options of a subscription
@@ -327,7 +387,7 @@ event_for(struct api *api, struct kb_cx *cx, const struct change *c,
 	    record_answer(&as, cx, r, &text))
 		return NULL;
 	return on_one_line(kb_sprintf(cx->arena,
-	    "{\"action\":\"%s\",\"record\":%s}", change_name(c->action), text));
+	    "{\"record\":%s,\"action\":\"%s\"}", text, change_name(c->action)));
 }
 
 static int

@@ -123,6 +123,19 @@ def refusals():
     assert ask("POST", BASE + "/api/realtime", {"subscriptions": []}).status == 400
     assert c.subscribe(*[f"t{i}" for i in range(1001)]).status == 400
     assert c.subscribe("x" * 2501).status == 400
+    path, generic = BASE + "/api/realtime", "Something went wrong while processing your request."
+    for body in ({"clientId": 5}, {"clientId": c.id, "subscriptions": "a"}, {"clientId": c.id, "subscriptions": {}},
+                 {"clientId": c.id, "subscriptions": [1]}):
+        answer = ask("POST", path, body)
+        assert answer.status == 400 and answer.json()["message"] == generic and answer.json()["data"] == {}, (body, answer.json())
+    for body, field, code in (({"clientId": ""}, "clientId", "validation_required"),
+                              ({"clientId": "x" * 256}, "clientId", "validation_length_out_of_range"),
+                              ({"clientId": c.id, "subscriptions": ["a"] * 1001}, "subscriptions", "validation_length_too_long")):
+        assert ask("POST", path, body).json()["data"][field]["code"] == code, body
+    long = c.subscribe("a", "x" * 2501).json()["data"]["subscriptions"]["1"]
+    assert long["code"] == "validation_length_too_long" and long["params"] == {"max": 2500, "min": 0}, long
+    assert c.subscribe("a\nevent:b").status == 400
+    assert ask("POST", path, {"clientId": c.id, "subscriptions": None}).status == 204
     assert c.subscribe("own/*", token=MEMBER["token"]).status == 204
     assert c.subscribe("own/*", token=ADMIN).status == 403
     c.close()
