@@ -316,6 +316,7 @@ int64_t mail_work(struct kb_app *app, struct kb_cx *cx);
  * closes idle tenants. */
 int64_t jobs_work(struct kb_app *app, struct kb_cx *cx);
 int64_t jobs_look_after(struct kb_app *app, struct kb_cx *cx);
+int64_t files_look_after(struct kb_app *app, struct kb_cx *cx);
 int64_t tenants_sweep(struct kb_app *app, struct kb_cx *cx);
 
 /* ---- the service --------------------------------------------------------- */

@@ -194,6 +194,7 @@ static const struct kb_background background[] = {
 	{ "jobs-2", jobs_work },
 	{ "sweep", tenants_sweep },
 	{ "mail", mail_work },
+	{ "files", files_look_after },
 	{ NULL, NULL },
 };
 

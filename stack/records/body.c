@@ -367,8 +367,9 @@ read_json_body(struct api *api)
 
 	if (err)
 		return err;
-	if (text.len == 0 ||
-	    kb_json_parse(
+	if (text.len == 0)
+		text = kb_slice_of("{}");
+	if (kb_json_parse(
 		api->req->cx.arena, text.ptr, text.len, &api->body, &why) ||
 	    kb_json_kind(api->body) != KB_JSON_OBJECT)
 		return KB_MALFORMED;
@@ -398,7 +399,23 @@ read_body(struct api *api)
 		    : KB_MALFORMED;
 	if (type != NULL && is_type(type, "application/x-www-form-urlencoded"))
 		return read_urlencoded(&f);
+	if (type != NULL && api->req->body_len > 0 &&
+	    !is_type(type, "application/json"))
+		return KB_MEDIA_TYPE;
 	return read_json_body(api);
+}
+
+/* A form that cannot be read has the general words upstream, too. */
+static const char *
+unreadable(const struct api *api, enum kb_err err)
+{
+	const char *type = kb_header(api->req, "Content-Type");
+
+	if (err == KB_MEDIA_TYPE)
+		return "Unsupported Content-Type.";
+	return type == NULL || is_type(type, "application/json")
+	    ? "An error occurred while loading the submitted data."
+	    : NULL;
 }
 
 bool
@@ -412,7 +429,6 @@ api_body(struct api *api, struct kb_reply *reply)
 	    err == KB_UNAVAILABLE)
 		*reply = api_fail_db(api->req, err, NULL);
 	else
-		*reply = api_fail(api->req, 400,
-		    "An error occurred while loading the submitted data.");
+		*reply = api_fail(api->req, 400, unreadable(api, err));
 	return false;
 }

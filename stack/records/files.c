@@ -16,7 +16,6 @@
 #include <kombi/str.h>
 
 #define SIZE_DEFAULT (5ll << 20)
-#define GIB (1ll << 30)
 
 /* A path that the transaction has made, or that goes when it commits. */
 struct file_note {
@@ -264,6 +263,22 @@ file_value(struct api *api, struct judge *judge, const struct field *f,
 	return true;
 }
 
+const struct field *
+file_field(struct kb_arena *a, const struct record *r, const char *name)
+{
+	for (size_t i = 0; i < r->c->n_fields; i++) {
+		const struct field *f = &r->c->fields[i];
+		struct names l;
+
+		if (f->type != FT_FILE)
+			continue;
+		l = names_of(a, f, r->cells[i].text, 0);
+		if (has_name(&l, name))
+			return f;
+	}
+	return NULL;
+}
+
 /* ---- places
  * -------------------------------------------------------------------- */
 
@@ -357,7 +372,7 @@ drop_one(
 		note(api,
 		    kb_sprintf(cx->arena, "%s/%s", record_folder(api, r), name),
 		    false);
-	return file_delete(cx, r, name);
+	return file_delete(cx, r->c->id, record_id_of(r), name);
 }
 
 static enum kb_err
@@ -383,15 +398,6 @@ place_field(struct api *api, struct kb_cx *cx, const struct record *was,
 	return err;
 }
 
-/* What the tenant's plan lets it keep. */
-static int64_t
-storage_limit(const char *plan)
-{
-	if (strcmp(plan, "enterprise") == 0)
-		return 1000 * GIB;
-	return (strcmp(plan, "pro") == 0 ? 100 : 10) * GIB;
-}
-
 enum kb_err
 files_place(struct api *api, struct kb_cx *cx, const struct record *was,
     const struct record *r)
@@ -406,7 +412,8 @@ files_place(struct api *api, struct kb_cx *cx, const struct record *was,
 	if (err || api->files == before || api->uploads == NULL)
 		return err;
 	err = files_used(cx, &used);
-	if (!err && used > storage_limit(api->tenant->row.plan))
+	if (!err && api->tenant->row.max_storage >= 0 &&
+	    used > api->tenant->row.max_storage)
 		err = KB_STORAGE_QUOTA;
 	return err;
 }

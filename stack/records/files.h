@@ -73,10 +73,14 @@ enum kb_err file_error(const char *what);
 /* The media type that a file's first bytes tell of. */
 const char *file_sniff(const char *head, size_t n);
 /* A name for storage: of word characters, with ten at random and the ending
- * that the client's name has. */
-const char *file_stored_name(struct kb_arena *a, const char *name);
+ * that the client's name has, or else its type. */
+const char *
+file_stored_name(struct kb_arena *a, const char *name, const char *type);
 /* Whether it may be one part of a path in storage. */
 bool file_part_ok(const char *part);
+/* The file field of the record that names the file; NULL: none does. */
+const struct field *
+file_field(struct kb_arena *a, const struct record *r, const char *name);
 /* TENANT/storage. */
 const char *files_folder(const struct api *api);
 
@@ -86,8 +90,8 @@ const char *files_folder(const struct api *api);
 enum kb_err files_used(struct kb_cx *cx, int64_t *used) KB_MUSTUSE;
 enum kb_err file_insert(struct kb_cx *cx, const struct record *r,
     const char *name, int64_t size) KB_MUSTUSE;
-enum kb_err file_delete(
-    struct kb_cx *cx, const struct record *r, const char *name) KB_MUSTUSE;
+enum kb_err file_delete(struct kb_cx *cx, const char *collection,
+    const char *record, const char *name) KB_MUSTUSE;
 enum kb_err
 files_delete_all(struct kb_cx *cx, const struct collection *c) KB_MUSTUSE;
 

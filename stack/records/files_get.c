@@ -36,27 +36,6 @@ is_true(const char *s)
 	    kb_str_eq(s, "True");
 }
 
-/* The file field that names the file; NULL: none does. */
-static const struct field *
-field_naming(struct kb_arena *a, const struct record *r, const char *name)
-{
-	for (size_t i = 0; i < r->c->n_fields; i++) {
-		const struct field *f = &r->c->fields[i];
-		const char *text = r->cells[i].text;
-		const char *const *items = &text;
-		size_t n = 1;
-
-		if (f->type != FT_FILE || text == NULL)
-			continue;
-		if (field_is_multi(f))
-			items = value_list(a, text, &n);
-		for (size_t k = 0; k < n; k++)
-			if (strcmp(items[k], name) == 0)
-				return f;
-	}
-	return NULL;
-}
-
 /* By the file token alone: what else came with the request is no ticket. */
 static enum kb_err
 judge_protected(struct api *api, const struct collection *c)
@@ -164,7 +143,7 @@ file_get(struct api *api)
 
 	query_init(&q, api, c);
 	err = record_get(&req->cx, &q, kb_param(req, "id"), &r);
-	f = err ? NULL : field_naming(req->cx.arena, r, name);
+	f = err ? NULL : file_field(req->cx.arena, r, name);
 	if (f != NULL && f->protected_)
 		err = judge_protected(api, c);
 	if (err && err != KB_NOT_FOUND)

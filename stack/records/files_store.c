@@ -34,12 +34,13 @@ file_insert(
 }
 
 enum kb_err
-file_delete(struct kb_cx *cx, const struct record *r, const char *name)
+file_delete(struct kb_cx *cx, const char *collection, const char *record,
+    const char *name)
 {
 	return kb_exec(cx,
 	    "DELETE FROM _kombi_files WHERE collection_id = $1 AND record_id ="
 	    " $2 AND name = $3",
-	    KB_TEXT(r->c->id), KB_TEXT(record_id_of(r)), KB_TEXT(name));
+	    KB_TEXT(collection), KB_TEXT(record), KB_TEXT(name));
 }
 
 enum kb_err

@@ -94,8 +94,45 @@ snake_case(struct kb_arena *a, const char *stem, size_t len)
 	return out;
 }
 
+/* Ten letters and digits; in lower case, since disks may know no other. */
+static const char *
+random_part(struct kb_arena *a)
+{
+	return kb_str_lower(a, random_key(a, 10));
+}
+
+/* What a name without an ending gets. */
+static const char *
+ending_for(const char *type)
+{
+	static const struct {
+		const char *type, *ending;
+	} known[] = {
+		{ "image/png", ".png" },
+		{ "image/jpeg", ".jpg" },
+		{ "image/gif", ".gif" },
+		{ "image/webp", ".webp" },
+		{ "image/svg+xml", ".svg" },
+		{ "application/pdf", ".pdf" },
+		{ "application/zip", ".zip" },
+		{ "application/gzip", ".gz" },
+		{ "application/json", ".json" },
+		{ "text/plain", ".txt" },
+		{ "text/html", ".html" },
+		{ "text/xml", ".xml" },
+		{ "video/mp4", ".mp4" },
+		{ "video/webm", ".webm" },
+		{ "audio/mpeg", ".mp3" },
+	};
+
+	for (size_t i = 0; i < KB_COUNT(known); i++)
+		if (kb_str_starts(type, known[i].type))
+			return known[i].ending;
+	return "";
+}
+
 const char *
-file_stored_name(struct kb_arena *a, const char *name)
+file_stored_name(struct kb_arena *a, const char *name, const char *type)
 {
 	const char *ending, *stem;
 	size_t len = strlen(name);
@@ -106,9 +143,10 @@ file_stored_name(struct kb_arena *a, const char *name)
 	stem = snake_case(
 	    a, name, (size_t)(ending[0] ? ending - name : (long)strlen(name)));
 	if (strlen(stem) < 3)
-		stem = kb_sprintf(a, "%s%s", stem, random_key(a, 10));
-	return kb_sprintf(
-	    a, "%s_%s%s", stem, random_key(a, 10), clean_ending(a, ending));
+		stem = kb_sprintf(a, "%s%s", stem, random_part(a));
+	ending = clean_ending(a, ending);
+	return kb_sprintf(a, "%s_%s%s", stem, random_part(a),
+	    ending[0] ? ending : ending_for(type));
 }
 
 /* ---- types
@@ -233,7 +271,6 @@ upload_open(
 	u = kb_new(a, struct upload);
 	u->field = field;
 	u->name = name;
-	u->stored = file_stored_name(a, name);
 	u->fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0640);
 	if (u->fd < 0)
 		return file_error("cannot make a file for an upload");
@@ -271,7 +308,7 @@ upload_write(struct upload *u, const char *data, size_t len)
 enum kb_err
 upload_close(struct api *api, struct upload *u)
 {
-	(void)api;
 	u->type = file_sniff(u->head, u->n_head);
+	u->stored = file_stored_name(api->req->cx.arena, u->name, u->type);
 	return fsync(u->fd) == 0 ? KB_OK : file_error("cannot sync an upload");
 }

@@ -5,12 +5,14 @@ on the disk after changes, refusals and torn uploads.
 Run by: tests/support/captive stack $PWD/tests/http/stack_files.py
 """
 import hashlib
+import http.client
 import json
 import os
 import pathlib
-import sqlite3
 import socket
+import sqlite3
 import sys
+import tempfile
 import threading
 import urllib.error
 import urllib.parse
@@ -20,8 +22,11 @@ sys.dont_write_bytecode = True
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "support")]
 
+import identity  # noqa: E402
+from service_process import ServiceProcess  # noqa: E402
 from stack_world import StackWorld  # noqa: E402
 from tally import Tally  # noqa: E402
+from waiting import until  # noqa: E402
 
 URL = os.environ["KOMBI_URL"]
 FOLDER = pathlib.Path(os.environ["KOMBI_DATA_DIR"]) / "tenants" / "acme"
@@ -219,7 +224,7 @@ def large_and_torn():
 
 def the_quota_is_exact():
     """Thirty at once, room for ten."""
-    free, size = 10 << 30, 1000
+    free, size = 10_000_000_000, 1000
     with sqlite3.connect(FOLDER / "data.db", timeout=20) as db:
         before = used()
         db.execute("UPDATE _kombi_storage SET used = ?", (free - 10 * size,))
@@ -240,6 +245,58 @@ def the_quota_is_exact():
     tally.check("nothing lies about", len([p for p in stored() if "/q" in p]) == 10, stored())
     with sqlite3.connect(FOLDER / "data.db", timeout=20) as db:
         db.execute("UPDATE _kombi_storage SET used = ?", (before + 10 * size,))
+
+
+def after_a_kill():
+    """A process of its own, killed in the middle of uploads; then what no record names is swept."""
+    with tempfile.TemporaryDirectory() as folder:
+        data, storage = f"{folder}/data", pathlib.Path(folder) / "data/tenants/crash/storage"
+        os.mkdir(data)
+        stack = ServiceProcess("stack", folder, identity.root_secret().decode(), KOMBI_DATA_DIR=data)
+        try:
+            there = StackWorld(stack.start().url, data)
+            there.tenant("crash", "free")
+            who = there.enter("ada", "crash")["token"]
+            made = there.wire.call("POST", "/tenant/crash/api/collections", {
+                "name": "docs", "type": "base", "fields": [{"name": "file", "type": "file"}]}, {"Authorization": who})
+            records = f"{stack.url}/tenant/crash/api/collections/docs/records"
+            acknowledged = []
+
+            def work():
+                head = {"Authorization": who, "Content-Type": "multipart/form-data; boundary=b0undary"}
+                try:
+                    while True:
+                        request = urllib.request.Request(records, form(("file", "f.txt", os.urandom(100000))), head)
+                        with urllib.request.urlopen(request, timeout=20) as answer:
+                            acknowledged.append(json.loads(answer.read()))
+                except (OSError, http.client.HTTPException):
+                    pass
+
+            threads = [threading.Thread(target=work) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            until(lambda: len(acknowledged) > 20, "uploads")
+            stack.kill()
+            for thread in threads:
+                thread.join()
+            one = acknowledged[0]
+            orphan = storage / made.json()["id"] / one["id"] / "orphan_0123456789.txt"
+            orphan.write_bytes(b"nobody's")
+            alone = storage / made.json()["id"] / "0123456789abcde" / "alone_0123456789.txt"
+            alone.parent.mkdir()
+            alone.write_bytes(b"nobody's")
+            stack.start()
+            until(lambda: not orphan.exists() and not alone.exists(), "the sweep")
+            tally.check("what was acknowledged is there", all(
+                (storage / r["collectionId"] / r["id"] / r["file"]).stat().st_size == 100000 for r in acknowledged))
+            with sqlite3.connect(f"{data}/tenants/crash/data.db", timeout=20) as db:
+                rows = db.execute("SELECT id, file FROM docs").fetchall()
+                count = db.execute("SELECT used FROM _kombi_storage").fetchone()[0]
+            tally.check("each row has its file", all(list(storage.glob(f"*/{i}/{name}")) for i, name in rows), len(rows))
+            tally.check("and the count is theirs", count == 100000 * len(rows), (count, len(rows)))
+            until(lambda: len([p for p in storage.rglob("*") if p.is_file()]) == len(rows), "no other file")
+        finally:
+            stack.stop()
 
 
 def all_go():
@@ -266,5 +323,6 @@ how_they_are_served()
 protected()
 large_and_torn()
 the_quota_is_exact()
+after_a_kill()
 all_go()
 tally.end()

@@ -1,0 +1,32 @@
+#!/usr/bin/env python3
+"""Files under the official PocketBase SDK: tests/sdk/files.mjs. Needs node and npm; says so and is skipped without them.
+
+Run by: tests/support/captive stack $PWD/tests/http/stack_files_sdk.py
+"""
+import os
+import pathlib
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+
+from sdk import MISSING, SDK, SKIPPED, install  # noqa: E402
+from stack_world import StackWorld  # noqa: E402
+
+
+def main():
+    if not install():
+        print(MISSING)
+        return SKIPPED
+    world = StackWorld()
+    world.tenant("files", "pro")
+    environment = os.environ | {
+        "KOMBI_TENANT_URL": os.environ["KOMBI_URL"] + "/tenant/files",
+        "KOMBI_ADMIN_TOKEN": world.enter("ada", "files")["token"],
+    }
+    return subprocess.run(["node", str(SDK / "files.mjs")], env=environment, check=False).returncode
+
+
+sys.exit(main())
