@@ -64,7 +64,7 @@ background_main(void *arg)
 }
 
 static void
-start_one(struct kb_background_thread *t, const struct kb_background *work,
+prepare_one(struct kb_background_thread *t, const struct kb_background *work,
     struct kb_app *app)
 {
 	pthread_condattr_t attr;
@@ -76,8 +76,13 @@ start_one(struct kb_background_thread *t, const struct kb_background *work,
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&t->wake, &attr);
 	pthread_condattr_destroy(&attr);
+}
+
+static void
+start_one(struct kb_background_thread *t)
+{
 	if (pthread_create(&t->thread, NULL, background_main, t) != 0)
-		kb_fatal("cannot start background work %s", work->name);
+		kb_fatal("cannot start background work %s", t->work->name);
 }
 
 void
@@ -95,9 +100,12 @@ kb_background_start(struct kb_runtime *rt)
 	    rt->arena, n, struct kb_background_thread);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
+	/* All are there before the first runs: it may wake another one. */
 	for (size_t i = 0; i < n; i++)
-		start_one(&rt->background[i], &work[i], &rt->app);
+		prepare_one(&rt->background[i], &work[i], &rt->app);
 	rt->n_background = n;
+	for (size_t i = 0; i < n; i++)
+		start_one(&rt->background[i]);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Realtime over raw sockets: the handshake, who is told what, replay after a reconnect, many clients, slow ones, the end."""
-# captive-env: STACKKITS_URL=http://127.0.0.1:9 KOMBI_TRUSTED_PROXIES=127.0.0.1
+# captive-env: STACKKITS_URL=http://127.0.0.1:9 KOMBI_TRUSTED_PROXIES=127.0.0.1 KOMBI_KEEP_CHANGES=300
 import json
 import os
 import selectors
@@ -211,6 +211,19 @@ def from_another_time():
     now.close()
 
 
+def forgotten():
+    """What is older than what is kept is told as such, never left out in silence."""
+    since = Client().seq
+    for i in range(600):
+        create(f"many {i}")
+    newest = Client().seq
+    assert newest == since + 600
+    answer = ask("GET", f"{BASE}/api/x/changes?since={since}").json()
+    assert answer == {"items": [], "next": newest, "reset": True}, answer
+    kept = ask("GET", f"{BASE}/api/x/changes?since={newest - 300}&limit=500").json()
+    assert not kept["reset"] and len(kept["items"]) == 300 and kept["next"] == newest, len(kept["items"])
+
+
 def replay():
     """Whatever happens between two connections is found beside the stream."""
     first = Client()
@@ -274,7 +287,7 @@ def suspended():
         WORLD.set_status("live", "active")
 
 
-for check in (handshake, refusals, rules, options, addresses, whole_collection, head_of_a_stream, replay, from_another_time, fan_out, suspended):
+for check in (handshake, refusals, rules, options, addresses, whole_collection, head_of_a_stream, replay, from_another_time, forgotten, fan_out, suspended):
     try:
         check()
         TALLY.check(check.__doc__ or check.__name__, True)
