@@ -54,6 +54,26 @@ note(struct kb_request *req, const char *action, const char *resource,
 		    KB_S("action", action), KB_S("error", kb_err_code(err)));
 }
 
+#define DAY_MS (24LL * 3600 * 1000)
+#define PRUNE_EVERY_MS (3600 * 1000)
+
+int64_t
+audit_work(struct kb_app *app, struct kb_cx *cx)
+{
+	int64_t days = stack_config(app)->audit_days;
+	char old[KB_RFC3339_SIZE];
+	enum kb_err err;
+
+	if (days == 0)
+		days = app->common->mode == KB_MODE_SAAS_DEDICATED ? 365 : 90;
+	kb_rfc3339(kb_wall_ms() - days * DAY_MS, old);
+	err = audit_prune(cx, old);
+	if (err)
+		kb_warn(cx->log, "the audit was not pruned",
+		    KB_S("error", kb_err_code(err)));
+	return PRUNE_EVERY_MS;
+}
+
 /* A time of the query in the one form that the rows have. */
 static const char *
 read_time(struct kb_request *req, const char *name)

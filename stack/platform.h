@@ -34,6 +34,9 @@ audit_select(struct kb_cx *platform, const struct happening_filter *f,
 /* Those before that time go. */
 enum kb_err audit_prune(struct kb_cx *platform, const char *before) KB_MUSTUSE;
 
+/* kb_background.run: lets go what is older than the retention. */
+int64_t audit_work(struct kb_app *app, struct kb_cx *cx);
+
 /* The members of an object as JSON text, for details. */
 const char *details_text(struct kb_arena *a, kb_json_fn *fn, const void *obj);
 /* platform.db of a request, whether it has a tenant or not. */
@@ -130,6 +133,30 @@ struct wallet_keys {
 /* From the options; false, with the reason logged: a key that is none. */
 bool wallet_keys_read(struct kb_app *app, struct wallet_keys *out);
 
+/* ---- the instance ---------------------------------------------------------
+ */
+
+#define DEFAULT_TENANT "default"
+
+/* setup.c: the default tenant and the first superuser of a self-hosted one. */
+struct setup;
+struct setup *setup_new(void);
+void setup_free(struct setup *s);
+enum kb_err setup_begin(struct kb_app *app) KB_MUSTUSE;
+
+/* waves.c: what /ready tells of tenants that could not be migrated. */
+struct waves;
+struct waves *waves_new(void);
+void waves_free(struct waves *w);
+int tenant_schema_version(void); /* the newest */
+const char *waves_check(struct kb_app *app, struct kb_arena *a);
+int64_t waves_work(struct kb_app *app, struct kb_cx *cx);
+/* Up to `most` whose database is older than that; *waiting: all of them. */
+enum kb_err tenants_to_migrate(struct kb_cx *platform, int version,
+    int64_t most, struct tenant **rows, size_t *n, int64_t *waiting) KB_MUSTUSE;
+enum kb_err
+tenant_migrated(struct kb_cx *platform, const char *id, int version) KB_MUSTUSE;
+
 /* ---- handlers -------------------------------------------------------------
  */
 
@@ -142,6 +169,7 @@ kb_handler invitations_list, invitations_create, invitations_delete,
     invitations_accept;
 kb_handler wallet_list, wallet_create, wallet_patch, wallet_remove,
     wallet_reveal, wallet_reauth;
+kb_handler setup_run;
 kb_handler activity_list, audit_list, audit_of_all;
 
 #endif

@@ -128,6 +128,10 @@ const struct kb_route stack_routes[] = {
 		       " everybody",
 	    .returns = "200 How many were applied and skipped"),
 
+	KB_POST("/api/x/setup", KB_PUBLIC, setup_run,
+	    .summary = "Self-hosted: the first superuser, once, by the token"
+		       " in the data folder",
+	    .returns = "201 The superuser"),
 	KB_GET("/api/internal/audit", KB_SERVICE("admin"), audit_of_all,
 	    .summary = "The audit of all tenants; ?tenant= and the filters of"
 		       " /v1/tenant/audit",

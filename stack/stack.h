@@ -29,6 +29,11 @@ struct stack_config {
 	const char *mail_dir;       /* development's mailbox */
 	const char *const *proxies; /* client_ip.c; NULL: none */
 	struct kb_secret wallet_key, wallet_key_next;
+	const char *superuser_email; /* setup.c */
+	struct kb_secret superuser_password;
+	int64_t wave;         /* tenants migrated at once after an upgrade */
+	int64_t tenants_open; /* databases kept open; 0: no bound */
+	int64_t audit_days;   /* 0: by deployment mode */
 };
 
 /* ---- tenants ----------------------------------------------------------- */
@@ -69,7 +74,9 @@ tenant_of(const struct kb_request *req)
 struct tenancy;
 struct tenant_handle;
 
-struct tenancy *tenancy_new(const char *data_dir, int64_t idle_ms);
+/* most: databases kept open, those in use not counted; 0: no bound. */
+struct tenancy *
+tenancy_new(const char *data_dir, int64_t idle_ms, int64_t most);
 void tenancy_free(struct tenancy *t);
 /* Opens (and migrates) the tenant's database, or finds it open. */
 enum kb_err tenancy_acquire(struct tenancy *t, struct kb_arena *a,
@@ -329,6 +336,8 @@ struct stack_state {
 	struct mail_queue *mails;
 	struct kb_window *auth_limits; /* records/auth_form.c */
 	struct wallet_keys *wallet;    /* platform.h */
+	struct setup *setup;
+	struct waves *waves;
 };
 
 static inline struct stack_state *

@@ -68,6 +68,24 @@ const struct kb_option stack_options[] = {
 	KB_OPTION_STR(struct stack_config, mail_dir, "KOMBI_MAIL_DIR",
 	    .help = "development only: mails become files of this folder"
 		    " where no server is set"),
+	KB_OPTION_STR(struct stack_config, superuser_email,
+	    "PB_SUPERUSER_EMAIL",
+	    .help = "self-hosted: the first superuser, made when there is"
+		    " none"),
+	KB_OPTION_SECRET(struct stack_config, superuser_password,
+	    "PB_SUPERUSER_PASSWORD", .help = "and its password"),
+	KB_OPTION_INT(struct stack_config, wave, "KOMBI_MIGRATION_WAVE",
+	    .fallback = "20", .min = 1, .max = 10000,
+	    .help = "tenants migrated in a wave after an upgrade, behind a"
+		    " first one alone"),
+	KB_OPTION_INT(struct stack_config, tenants_open, "KOMBI_TENANTS_OPEN",
+	    .fallback = "1000", .min = 0, .max = 100000,
+	    .help = "databases of tenants kept open, the least used are"
+		    " closed first; 0: no bound"),
+	KB_OPTION_INT(struct stack_config, audit_days, "KOMBI_AUDIT_DAYS",
+	    .fallback = "0", .min = 0, .max = 36500,
+	    .help = "days that the audit is kept; 0: 365 dedicated, 90"
+		    " otherwise"),
 	KB_OPTION_SECRET(struct stack_config, wallet_key,
 	    "TECHSTACK_ENCRYPTION_KEY",
 	    .help = "32 bytes, as 64 hex digits or base64: encrypts the"
@@ -132,7 +150,8 @@ start(struct kb_app *app, void **state)
 	const struct stack_config *c = stack_config(app);
 
 	memset(s, 0, sizeof(*s));
-	s->tenancy = tenancy_new(c->data_dir, c->tenant_idle_ms);
+	s->tenancy = tenancy_new(
+	    c->data_dir, c->tenant_idle_ms, c->tenants_open);
 	s->stackkits = stackkits_base(c);
 	kb_uuid4(s->runner);
 	kb_pair_keys(&app->common->service_secret,
@@ -146,8 +165,11 @@ start(struct kb_app *app, void **state)
 	s->auth_limits = kb_window_new(&(struct kb_window_conf) { .keys = 0 });
 	kb_audit_set_sink(audit_store);
 	quota_register();
+	s->setup = setup_new();
+	s->waves = waves_new();
 	*state = s;
-	return KB_OK;
+	app->state = s; /* set-up works with it before the first request */
+	return setup_begin(app);
 }
 
 static void
@@ -158,6 +180,8 @@ stop(struct kb_app *app)
 	tenancy_free(s->tenancy);
 	mail_queue_free(s->mails);
 	kb_window_free(s->auth_limits);
+	setup_free(s->setup);
+	waves_free(s->waves);
 	kb_wipe(s->wallet, sizeof(*s->wallet));
 	free(s->wallet);
 	free(s->stackkits);
@@ -188,11 +212,18 @@ spool_folder(struct kb_app *app, struct kb_arena *a)
 	return stack_config(app)->data_dir;
 }
 
+static const struct kb_check checks[] = {
+	{ "tenant_migrations", waves_check, false },
+	{ NULL, NULL, false },
+};
+
 static const struct kb_background background[] = {
 	{ "look-after", jobs_look_after },
 	{ "jobs", jobs_work },
 	{ "jobs-2", jobs_work },
 	{ "sweep", tenants_sweep },
+	{ "migrations", waves_work },
+	{ "audit", audit_work },
 	{ "mail", mail_work },
 	{ "files", files_look_after },
 	{ NULL, NULL },
@@ -215,5 +246,6 @@ const struct kb_service stack_service = {
 	.refusal = api_refusal,
 	.lane = lane,
 	.spool_folder = spool_folder,
+	.checks = checks,
 	.background = background,
 };

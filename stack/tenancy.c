@@ -37,13 +37,13 @@ struct tenancy {
 	pthread_mutex_t lock; /* covers the table and all handles' members */
 	pthread_cond_t opened;
 	char *data_dir;
-	int64_t idle_ms;
+	int64_t idle_ms, most;
 	size_t count;
 	struct tenant_handle *table[BUCKETS];
 };
 
 struct tenancy *
-tenancy_new(const char *data_dir, int64_t idle_ms)
+tenancy_new(const char *data_dir, int64_t idle_ms, int64_t most)
 {
 	struct tenancy *t = kb_xalloc(sizeof(*t));
 
@@ -52,6 +52,7 @@ tenancy_new(const char *data_dir, int64_t idle_ms)
 	pthread_cond_init(&t->opened, NULL);
 	t->data_dir = kb_xstrdup(data_dir);
 	t->idle_ms = idle_ms;
+	t->most = most;
 	return t;
 }
 
@@ -193,6 +194,33 @@ put_back(struct tenancy *t, struct tenant_handle *h)
 	}
 }
 
+/* Under the lock: the handle that nobody has used for longest, if any. */
+static struct tenant_handle *
+oldest_idle(struct tenancy *t)
+{
+	struct tenant_handle *found = NULL;
+
+	for (size_t i = 0; i < BUCKETS; i++)
+		for (struct tenant_handle *h = t->table[i]; h; h = h->next)
+			if (h->refs == 0 &&
+			    (found == NULL || h->used_ms < found->used_ms))
+				found = h;
+	return found;
+}
+
+/* Under the lock: one more is about to be opened. */
+static void
+make_room(struct tenancy *t)
+{
+	struct tenant_handle *h;
+
+	while (t->most > 0 && (int64_t)t->count >= t->most &&
+	    (h = oldest_idle(t)) != NULL) {
+		drop(t, h);
+		handle_free(h);
+	}
+}
+
 enum kb_err
 tenancy_acquire(struct tenancy *t, struct kb_arena *a, const char *slug,
     struct tenant_handle **out)
@@ -203,6 +231,7 @@ tenancy_acquire(struct tenancy *t, struct kb_arena *a, const char *slug,
 	pthread_mutex_lock(&t->lock);
 	h = find(t, slug);
 	if (h == NULL) {
+		make_room(t);
 		h = add(t, slug);
 		h->refs++;
 		open_handle(t, a, h);

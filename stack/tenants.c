@@ -176,6 +176,8 @@ tenants_create(struct kb_request *req)
 	if (!err)
 		err = tenant_open_check(kb_app(req), req->cx.arena, t.slug);
 	if (!err)
+		err = tenant_migrated(&req->cx, t.id, tenant_schema_version());
+	if (!err)
 		err = kb_audit(
 		    req, &req->cx, "tenant.created", "tenant", t.id, NULL);
 	if (err)

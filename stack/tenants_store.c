@@ -34,12 +34,13 @@ static const struct kb_col count_cols[] = {
 	KB_COLS_END,
 };
 
+/* The home of a self-hosted instance takes no place from others. */
 enum kb_err
 tenant_count(struct kb_cx *cx, int64_t *n)
 {
 	struct kb_rows rows = kb_query(cx,
-	    "SELECT count(*) FROM _tenants WHERE status <> $1",
-	    KB_TEXT("deleted"));
+	    "SELECT count(*) FROM _tenants WHERE status <> $1 AND slug <> $2",
+	    KB_TEXT("deleted"), KB_TEXT(DEFAULT_TENANT));
 	struct count c = { 0 };
 	enum kb_err err = kb_rows_one(&rows, count_cols, &c);
 
@@ -195,4 +196,34 @@ mapping_delete(
 	    "DELETE FROM _sso_mappings WHERE tenant_id = $1 AND pb_user_id = "
 	    "$2",
 	    KB_TEXT(tenant_id), KB_TEXT(user_id));
+}
+
+enum kb_err
+tenants_to_migrate(struct kb_cx *platform, int version, int64_t most,
+    struct tenant **rows_out, size_t *n, int64_t *waiting)
+{
+	struct kb_rows rows = kb_query(platform,
+	    "SELECT count(*) FROM _tenants"
+	    " WHERE status <> $1 AND schema_version < $2",
+	    KB_TEXT("deleted"), KB_INT(version));
+	struct count c = { 0 };
+	enum kb_err err = kb_rows_one(&rows, count_cols, &c);
+
+	*waiting = c.n;
+	if (err)
+		return err;
+	rows = kb_query(platform,
+	    "SELECT " COLUMNS " FROM _tenants"
+	    " WHERE status <> $1 AND schema_version < $2"
+	    " ORDER BY slug LIMIT $3",
+	    KB_TEXT("deleted"), KB_INT(version), KB_INT(most));
+	return kb_rows_all(&rows, cols, sizeof(struct tenant), rows_out, n);
+}
+
+enum kb_err
+tenant_migrated(struct kb_cx *platform, const char *id, int version)
+{
+	return kb_exec(platform,
+	    "UPDATE _tenants SET schema_version = $2 WHERE id = $1",
+	    KB_TEXT(id), KB_INT(version));
 }

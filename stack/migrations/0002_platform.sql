@@ -1,5 +1,7 @@
 -- Bytes of files that a tenant may keep; -1: unlimited.
 ALTER TABLE _tenants ADD COLUMN max_storage INTEGER NOT NULL DEFAULT 10000000000;
+-- The migration that the tenant's own database is known to have.
+ALTER TABLE _tenants ADD COLUMN schema_version INTEGER NOT NULL DEFAULT 0;
 
 -- Keyset paging of the audit, and its retention.
 CREATE INDEX _audit_logs_at ON _audit_logs (at);

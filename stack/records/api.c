@@ -8,6 +8,7 @@
 #include <kombi/str.h>
 #include <kombi/time.h>
 
+#include "../platform.h"
 #include "auth.h"
 
 #define ERRORS_MAX 64
@@ -222,16 +223,20 @@ api_refusal(struct kb_request *req, enum kb_err err, struct kb_reply *reply)
 /* ---- the way in
  * -------------------------------------------------------------------- */
 
-/* users_acme: a slug has no underscore, so the last one parts them. */
+/* users_acme: a slug has no underscore, so the last one parts them. Plain
+ * names are of the default tenant, where there is one. */
 static bool
 split_address(struct kb_request *req, const char **slug)
 {
 	const char *address = kb_param(req, "collection");
 	const char *mark = strrchr(address, '_');
 
-	if (mark == NULL || mark == address)
+	if (mark != NULL && mark != address)
+		*slug = mark + 1;
+	else if (kb_app(req)->common->mode == KB_MODE_SELF_HOSTED)
+		*slug = DEFAULT_TENANT;
+	else
 		return false;
-	*slug = mark + 1;
 	return true;
 }
 
@@ -255,8 +260,10 @@ api_collection(struct api *api)
 	if (!by_slug(api->req)) {
 		const char *mark = strrchr(name, '_');
 
-		name = kb_strndup(
-		    api->req->cx.arena, name, (size_t)(mark - name));
+		/* Without a mark it is the home of a self-hosted instance. */
+		if (mark != NULL && mark != name)
+			name = kb_strndup(
+			    api->req->cx.arena, name, (size_t)(mark - name));
 	}
 	return schema_find(api->schema, name);
 }
