@@ -7,6 +7,7 @@
 #include <kombi/time.h>
 
 #include "platform.h"
+#include "records/files.h"
 #include "tenants.h"
 
 #define SECRET_BYTES 32
@@ -371,7 +372,7 @@ tenant_members(struct kb_request *req)
 
 struct usage {
 	const struct tenant *t;
-	struct quota quotas[3];
+	struct quota quotas[4];
 };
 
 static void
@@ -394,9 +395,6 @@ usage_json(struct kb_jsonw *w, const void *obj)
 	kb_w_str(w, "plan", u->t->plan);
 	for (size_t i = 0; i < KB_COUNT(u->quotas); i++)
 		quota_json(w, &u->quotas[i]);
-	kb_w_object(w, "storage");
-	kb_w_int(w, "limit", u->t->max_storage);
-	kb_w_object_end(w);
 	kb_w_array(w, "warnings");
 	for (size_t i = 0; i < KB_COUNT(u->quotas); i++)
 		if (quota_is_near(&u->quotas[i]))
@@ -411,7 +409,8 @@ tenant_usage(struct kb_request *req)
 	struct usage u = { .t = t,
 		.quotas = { { "users", t->max_users, 0 },
 		    { "nodes", t->max_nodes, 0 },
-		    { "stacks", t->max_stacks, 0 } } };
+		    { "stacks", t->max_stacks, 0 },
+		    { "storage", t->max_storage, 0 } } };
 	struct kb_page page = { .page = 1, .limit = 1 };
 	struct member *rows;
 	size_t n;
@@ -422,6 +421,8 @@ tenant_usage(struct kb_request *req)
 		err = nodes_used(&req->cx, &u.quotas[1].used);
 	if (!err)
 		err = stacks_used(&req->cx, &u.quotas[2].used);
+	if (!err)
+		err = files_used(&req->cx, &u.quotas[3].used);
 	if (err)
 		return kb_fail(req, err, NULL);
 	return kb_data(req, 200, usage_json, &u);
