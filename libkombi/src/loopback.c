@@ -172,10 +172,8 @@ answer(struct kb_loopback *lo, struct kb_request *req)
 	bool later = false;
 	enum kb_err err = kb_request_route(req, lo->rt->router);
 
-	if (err == KB_METHOD && req->method == KB_M_OPTIONS) {
-		kb_reply_header(req, "Allow", req->private_->allow);
-		return kb_no_content(req);
-	}
+	if (err == KB_METHOD && req->method == KB_M_OPTIONS)
+		return kb_options(req);
 	if (err == KB_OK)
 		err = kb_authorise_head(req, &later);
 	if (err == KB_OK)

@@ -237,6 +237,19 @@ kb_refuse(struct kb_request *req, enum kb_err err, const char *message)
 	return reply;
 }
 
+struct kb_reply
+kb_options(struct kb_request *req)
+{
+	const struct kb_service *service = req->private_->app->service;
+	struct kb_reply reply;
+
+	kb_reply_header(req, "Allow", req->private_->allow);
+	if (service->refusal != NULL &&
+	    service->refusal(req, KB_METHOD, &reply))
+		return reply;
+	return kb_no_content(req);
+}
+
 /* ---- on the worker
  * -------------------------------------------------------------- */
 

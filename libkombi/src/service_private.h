@@ -64,6 +64,8 @@ struct kb_reply kb_request_run(struct kb_request *req, bool later);
 /* What the frame says when it refuses; message NULL: the code's own text. */
 struct kb_reply
 kb_refuse(struct kb_request *req, enum kb_err err, const char *message);
+/* To OPTIONS where the service has no route of that method. */
+struct kb_reply kb_options(struct kb_request *req);
 
 /* ---- routes of the frame (service_health.c) ---------------------------------
  */

@@ -293,8 +293,7 @@ on_request(struct kb_exchange *ex)
 	uint64_t limit;
 
 	if (err == KB_METHOD && h->method == KB_M_OPTIONS) {
-		kb_reply_header(job->req, "Allow", job->req->private_->allow);
-		job_reply(job, kb_no_content(job->req));
+		job_reply(job, kb_options(job->req));
 		job_answer(job);
 		return;
 	}

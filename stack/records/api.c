@@ -10,6 +10,7 @@
 
 #include "../platform.h"
 #include "auth.h"
+#include "frame.h"
 
 #define ERRORS_MAX 64
 
@@ -214,6 +215,11 @@ api_refusal(struct kb_request *req, enum kb_err err, struct kb_reply *reply)
 	    !kb_str_starts(rest, "/api/files/")) {
 		return false;
 	}
+	if (req->method == KB_M_OPTIONS) {
+		*reply = frame_preflight(req);
+		return true;
+	}
+	frame_origin(req);
 	/* A method that a path has not is no route of it, as upstream. */
 	*reply = api_fail(
 	    req, err == KB_METHOD ? 404 : kb_err_status(err), NULL);
@@ -320,6 +326,8 @@ run(struct api *api, enum api_access access, api_handler *fn)
 
 	if (err)
 		return refuse(req, err);
+	if (!frame_limit(api))
+		return api_fail(req, 429, NULL);
 	why = not_allowed(api, access, &status);
 	if (why != NULL)
 		return api_fail(req, status, why);
@@ -354,6 +362,7 @@ api_run(struct kb_request *req, enum api_access access, api_handler *fn)
 	struct kb_reply reply;
 	enum kb_err err;
 
+	frame_origin(req);
 	if (slug == NULL && !split_address(req, &slug))
 		return api_fail(req, 404, "Missing collection context.");
 	err = tenant_visit(req, tc, slug);
@@ -363,14 +372,4 @@ api_run(struct kb_request *req, enum api_access access, api_handler *fn)
 		reply = run_with_schema(&api, access, fn);
 	tenant_resolved_done(req);
 	return reply;
-}
-
-/* ---- health
- * -------------------------------------------------------------------------- */
-
-struct kb_reply
-api_health(struct kb_request *req)
-{
-	return kb_json_reply(req, 200,
-	    "{\"code\":200,\"message\":\"API is healthy.\",\"data\":{}}");
 }

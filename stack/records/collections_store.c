@@ -8,6 +8,7 @@
 
 #include "collections.h"
 #include "files.h"
+#include "settings.h"
 
 struct row {
 	const char *id, *name, *type, *table, *fields, *indexes, *options;
@@ -137,7 +138,7 @@ schema_load(struct kb_cx *cx, struct schema *s)
 	s->collections = kb_new_array(s->arena, n + 1, struct collection);
 	for (; !err && s->n < n; s->n++)
 		err = read_row(cx, s->arena, &all[s->n], &s->collections[s->n]);
-	return err;
+	return err ? err : settings_limits(cx, s->arena, &s->limits);
 }
 
 /* ---- tables

@@ -134,10 +134,14 @@ struct collection {
 	struct kb_col *cols;
 };
 
+/* Limits of requests, settings.h; NULL: none hold. */
+struct rate_limits;
+
 struct schema {
 	struct kb_arena *arena;
 	struct collection *collections;
 	size_t n;
+	const struct rate_limits *limits;
 	unsigned refs; /* under the slot's lock */
 };
 

@@ -233,6 +233,36 @@ settings_get(
 	return KB_OK;
 }
 
+/* Rules alone go into the snapshot: no secret is kept in memory with them. */
+static const struct rate_limits *
+copy_limits(struct kb_arena *a, const struct settings *s)
+{
+	struct rate_limits *to = kb_new(a, struct rate_limits);
+	struct rate_rule *rules = kb_new_array(
+	    a, s->n_rate_rules + 1, struct rate_rule);
+
+	for (size_t i = 0; i < s->n_rate_rules; i++) {
+		rules[i] = s->rate_rules[i];
+		rules[i].label = kb_strdup(a, rules[i].label);
+		rules[i].audience = kb_strdup(a, rules[i].audience);
+	}
+	*to = (struct rate_limits) { rules, s->n_rate_rules };
+	return to;
+}
+
+enum kb_err
+settings_limits(
+    struct kb_cx *cx, struct kb_arena *a, const struct rate_limits **out)
+{
+	const struct settings *s;
+	enum kb_err err = settings_get(cx, NULL, &s);
+
+	*out = NULL;
+	if (!err && s->rate_limits)
+		*out = copy_limits(a, s);
+	return err;
+}
+
 /* ---- writing
  * ----------------------------------------------------------------- */
 
@@ -520,6 +550,7 @@ patch(struct api *api)
 	if (errors.n > 0)
 		return api_fail_fields(api->req, failed, &errors);
 	err = settings_save(cx, stored_text(cx->arena, &now));
+	schema_forget(tenant_schemas(api->tenant->handle)); /* its limits */
 	return err ? api_fail_db(api->req, err, failed) : answer(api, &now);
 }
 

@@ -18,6 +18,11 @@ struct rate_rule {
 	int64_t duration_s, requests;
 };
 
+struct rate_limits {
+	const struct rate_rule *rules;
+	size_t n;
+};
+
 struct settings {
 	/* meta */
 	const char *app_name, *app_url, *sender_name, *sender_address;
@@ -50,6 +55,10 @@ struct settings {
  * has set nothing. */
 enum kb_err settings_get(struct kb_cx *cx, struct tenant_handle *handle,
     const struct settings **out) KB_MUSTUSE;
+/* The rules that hold, for the tenant's snapshot and in its arena; NULL: the
+ * tenant limits nobody. */
+enum kb_err settings_limits(struct kb_cx *cx, struct kb_arena *a,
+    const struct rate_limits **out) KB_MUSTUSE;
 /* What secrets in _params are encrypted with; once, before threads. */
 void settings_set_key(const unsigned char key[32]);
 

@@ -77,7 +77,9 @@ struct kb_service {
 	 * What the frame refuses by itself (unknown route, method, size,
 	 * credentials) in another shape than the envelope, for the clients of
 	 * an API that has its own: true with *reply, made by one of the reply
-	 * functions. req->route may be NULL. On the loop: must not block.
+	 * functions. req->route may be NULL. On the loop: must not block. Is
+	 * asked (KB_METHOD) for OPTIONS as well: what a browser wants to know
+	 * before a request.
 	 */
 	bool (*refusal)(
 	    struct kb_request *req, enum kb_err err, struct kb_reply *reply);
