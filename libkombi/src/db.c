@@ -114,6 +114,10 @@ kb_db_describe(struct kb_cx *cx, const char *sql, struct kb_db_described *d)
 	d->why = NULL;
 	if (driver->describe == NULL)
 		return KB_NOT_IMPLEMENTED;
+	/* What the transaction made so far counts. */
+	if (cx->tx != NULL)
+		return cx->tx->failed ? cx->tx->failed
+				      : driver->describe(cx->tx, cx, sql, d);
 	err = driver->borrow(cx, &conn);
 	if (err)
 		return err;

@@ -208,8 +208,8 @@ read_type(struct api *api, const char *type, struct collection *c,
 
 /* The fields of a view are those of its query. */
 static void
-read_view(struct api *api, const struct collection *was, struct collection *c,
-    struct api_errors *errors)
+read_view(struct api *api, struct kb_cx *cx, const struct collection *was,
+    struct collection *c, struct api_errors *errors)
 {
 	struct kb_arena *a = api->req->cx.arena;
 	const char *query = kb_json_str(api->body, "viewQuery");
@@ -222,7 +222,7 @@ read_view(struct api *api, const struct collection *was, struct collection *c,
 	if (c->view_query[0] == '\0')
 		api_error_add(a, errors, "viewQuery", "validation_required",
 		    "Cannot be blank.");
-	else if (!view_fields(api, c->view_query, c, &why))
+	else if (!view_fields(api, cx, c->view_query, c, &why))
 		api_error_add(a, errors, "viewQuery",
 		    "validation_invalid_view_query",
 		    kb_sprintf(a, "Invalid query - %s", why));
@@ -262,7 +262,7 @@ add_auth_indexes(struct kb_arena *a, struct collection *c)
 }
 
 static void
-read_definition(struct api *api, const struct collection *was,
+read_definition(struct api *api, struct kb_cx *cx, const struct collection *was,
     struct collection *c, struct api_errors *errors)
 {
 	const struct kb_json *name = kb_json_get(api->body, "name");
@@ -278,7 +278,7 @@ read_definition(struct api *api, const struct collection *was,
 		    "validation_collection_type_change",
 		    "Collection type cannot be changed.");
 	if (c->type == CT_VIEW)
-		read_view(api, was, c, errors);
+		read_view(api, cx, was, c, errors);
 	else
 		read_fields(api, was, c, errors);
 	if (c->type == CT_AUTH)
@@ -352,7 +352,7 @@ collection_scaffold(struct kb_arena *a, enum collection_type type)
 }
 
 bool
-collection_read(struct api *api, const struct collection *was,
+collection_read(struct api *api, struct kb_cx *cx, const struct collection *was,
     struct collection *c, struct api_errors *errors)
 {
 	struct kb_arena *a = api->req->cx.arena;
@@ -360,7 +360,7 @@ collection_read(struct api *api, const struct collection *was,
 
 	*c = was ? *was : (struct collection) { .created = now };
 	c->updated = now;
-	read_definition(api, was, c, errors);
+	read_definition(api, cx, was, c, errors);
 	if (was == NULL) {
 		c->id = new_id(api, c->type, c->name);
 		/* As upstream: queries of views and indexes name it so. */
@@ -370,7 +370,14 @@ collection_read(struct api *api, const struct collection *was,
 	} else if (strcmp(was->table, was->name) == 0) {
 		c->table = c->name;
 	}
-	if (errors->n == 0)
+	return errors->n == 0;
+}
+
+static bool
+read_checked(struct api *api, const struct collection *was,
+    struct collection *c, struct api_errors *errors)
+{
+	if (collection_read(api, &api->req->cx, was, c, errors))
 		collection_check(api, was, c, errors);
 	return errors->n == 0;
 }
@@ -410,9 +417,46 @@ create(struct api *api)
 		return reply;
 	if (malformed(api) != NULL)
 		return api_fail(api->req, 400, malformed(api));
-	if (!collection_read(api, NULL, &c, &errors))
+	if (!read_checked(api, NULL, &c, &errors))
 		return api_fail_fields(api->req, failed, &errors);
 	return answer(api, collection_create(&api->req->cx, &c), &c, failed);
+}
+
+struct change_of {
+	struct api *api;
+	const struct collection *was, *c; /* c NULL: it goes */
+	const char *why;                  /* of a view that cannot be then */
+};
+
+static const char *
+view_breaks(struct api *api, const char *failed, const char *why)
+{
+	return kb_sprintf(api->req->cx.arena,
+	    "%s A view could not be any more: %s.", failed, why);
+}
+
+static enum kb_err
+change_tx(struct kb_cx *cx, void *arg)
+{
+	struct change_of *ch = arg;
+	const struct schema *s = ch->api->schema;
+	struct schema left = { 0 };
+	enum kb_err err;
+
+	ch->why = NULL;
+	if (ch->c != NULL) {
+		err = collection_alter(cx, ch->was, ch->c);
+		s = schema_with(cx->arena, s, ch->c);
+	} else {
+		err = collection_drop(cx, ch->was);
+		left.collections = kb_new_array(
+		    cx->arena, s->n, struct collection);
+		for (size_t i = 0; i < s->n; i++)
+			if (&s->collections[i] != ch->was)
+				left.collections[left.n++] = s->collections[i];
+		s = &left;
+	}
+	return err ? err : views_refresh(ch->api, cx, s, &ch->why);
 }
 
 static struct kb_reply
@@ -422,16 +466,19 @@ patch(struct api *api)
 	const struct collection *was = api_collection(api);
 	struct api_errors errors = { 0 };
 	struct collection c;
+	struct change_of ch = { .api = api, .was = was, .c = &c };
 	struct kb_reply reply;
+	enum kb_err err;
 
 	if (!api_body(api, &reply))
 		return reply;
 	if (malformed(api) != NULL)
 		return api_fail(api->req, 400, not_loaded);
-	if (!collection_read(api, was, &c, &errors))
+	if (!read_checked(api, was, &c, &errors))
 		return api_fail_fields(api->req, failed, &errors);
+	err = kb_transaction(&api->req->cx, change_tx, &ch);
 	return answer(
-	    api, collection_alter(&api->req->cx, was, &c), &c, failed);
+	    api, err, &c, ch.why ? view_breaks(api, failed, ch.why) : failed);
 }
 
 /* Why it stays while fields of others name it; NULL: none does. */
@@ -463,13 +510,14 @@ referred(const struct api *api, const struct collection *c)
 static struct kb_reply delete (struct api *api)
 {
 	const struct collection *c = api_collection(api);
+	struct change_of ch = { .api = api, .was = c };
 	enum kb_err err;
 
 	if (c->system)
 		return api_fail(api->req, 400, "Failed to delete collection.");
 	if (referred(api, c) != NULL)
 		return api_fail(api->req, 400, referred(api, c));
-	err = collection_drop(&api->req->cx, c);
+	err = kb_transaction(&api->req->cx, change_tx, &ch);
 	schema_forget(slot_of(api));
 	if (!err)
 		files_forget(api, c);

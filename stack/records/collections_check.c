@@ -312,6 +312,11 @@ check_indexes(struct check *ck)
 {
 	struct index all[32];
 
+	if (ck->c->type == CT_VIEW && ck->c->indexes[0] != NULL) {
+		bad(ck, "indexes", "validation_indexes_not_supported",
+		    "View collections don't support indexes.");
+		return;
+	}
 	for (size_t i = 0; ck->c->indexes[i] != NULL; i++) {
 		const char *path = kb_sprintf(ck->arena, "indexes.%zu", i);
 
@@ -329,18 +334,22 @@ check_indexes(struct check *ck)
 	}
 }
 
-/* The new definition among the others, as rules will see it. */
-static const struct schema *
-schema_with(struct check *ck)
+const struct schema *
+schema_with(
+    struct kb_arena *a, const struct schema *s, const struct collection *c)
 {
-	const struct schema *s = ck->api->schema;
-	struct schema *out = kb_new(ck->arena, struct schema);
+	struct schema *out = kb_new(a, struct schema);
+	bool placed = false;
 
-	out->collections = kb_new_array(ck->arena, s->n + 1, struct collection);
-	for (size_t i = 0; i < s->n; i++)
-		if (strcmp(s->collections[i].id, ck->c->id) != 0)
-			out->collections[out->n++] = s->collections[i];
-	out->collections[out->n++] = *ck->c;
+	out->collections = kb_new_array(a, s->n + 1, struct collection);
+	for (size_t i = 0; i < s->n; i++) {
+		bool same = strcmp(s->collections[i].id, c->id) == 0;
+
+		out->collections[out->n++] = same ? *c : s->collections[i];
+		placed = placed || same;
+	}
+	if (!placed)
+		out->collections[out->n++] = *c;
 	return out;
 }
 
@@ -352,13 +361,21 @@ check_rule(struct check *ck, const char *path, const char *rule)
 
 	if (rule == NULL || rule[0] == '\0')
 		return;
-	as.schema = schema_with(ck);
+	as.schema = schema_with(ck->arena, ck->api->schema, ck->c);
 	as.superuser = false;
 	query_init(&q, &as, ck->c);
 	if (!query_rule(&q, rule))
 		bad(ck, path, "validation_invalid_rule",
 		    kb_sprintf(
 			ck->arena, "Invalid rule. Raw error: %s", q.why));
+}
+
+/* Members are a system collection here, whose rules are the tenant's: only
+ * those that no client could make are fixed. */
+static bool
+same_rule(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
 static void
@@ -369,6 +386,11 @@ check_rules(struct check *ck)
 		    ck->c->rules[i] != NULL)
 			bad(ck, rule_names[i], "validation_nil",
 			    "Must be nil.");
+		else if (ck->was != NULL && ck->was->name[0] == '_' &&
+		    !same_rule(ck->was->rules[i], ck->c->rules[i]))
+			bad(ck, rule_names[i],
+			    "validation_collection_system_rule_change",
+			    "System collection API rule cannot be changed.");
 		else
 			check_rule(ck, rule_names[i], ck->c->rules[i]);
 }

@@ -201,6 +201,12 @@ create_view(struct kb_cx *cx, const struct collection *c)
 		sql_name(cx->arena, c->table), c->view_query));
 }
 
+const char *
+view_everything(struct kb_arena *a, const struct collection *c)
+{
+	return kb_sprintf(a, "SELECT * FROM %s", sql_name(a, c->table));
+}
+
 /* Names of indexes are the database's: the collection's id makes them own. */
 static const char *
 index_name(struct kb_arena *a, const struct collection *c, const char *name)

@@ -155,6 +155,19 @@ write_excerpt(struct kb_jsonw *w, const char *name, const char *text,
 	kb_buf_free(&b);
 }
 
+/* What a view computes: JSON if it is any, else a text. */
+static void
+write_computed(struct kb_jsonw *w, const struct api *api, const char *name,
+    const char *text)
+{
+	if (text == NULL || text[0] == '\0')
+		kb_w_null(w, name);
+	else if (kb_json_check(api->req->cx.arena, text, strlen(text)) == NULL)
+		kb_w_raw(w, name, text);
+	else
+		kb_w_str(w, name, text);
+}
+
 static void
 write_value(struct kb_jsonw *w, const struct field *f, union cell v,
     const struct pick *pick)
@@ -254,7 +267,11 @@ record_write(struct kb_jsonw *w, const struct api *api, const struct record *r,
 		const struct field *f = &r->c->fields[i];
 
 		pick = pick_of(p, f->name);
-		if (pick != NULL && may_see(api, r, f))
+		if (pick == NULL || !may_see(api, r, f))
+			continue;
+		if (r->c->type == CT_VIEW && f->type == FT_JSON)
+			write_computed(w, api, f->name, r->cells[i].text);
+		else
 			write_value(w, f, r->cells[i], pick);
 	}
 	pick = r->expands ? pick_of(p, "expand") : NULL;

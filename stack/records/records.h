@@ -336,6 +336,8 @@ bool value_is_zero(const struct field *f, union cell v);
 /* j may be NULL: then the zero value. False: the error was added. */
 bool value_read(struct judge *judge, const struct field *f,
     const struct kb_json *j, union cell *out);
+/* A date as it is kept; "": none, or no date. */
+const char *value_date(struct kb_arena *a, const struct kb_json *j);
 /* Bounds, required, choices: after modifiers were applied. */
 void value_check(struct judge *judge, const struct field *f, union cell v);
 struct kb_val value_bind(const struct field *f, union cell v);
@@ -472,8 +474,8 @@ bool has_unique_index(
  * The fields that a view's query gives, into c. False: *why says what is not
  * so (for its author). Nothing is run.
  */
-bool view_fields(
-    struct api *api, const char *query, struct collection *c, const char **why);
+bool view_fields(struct api *api, struct kb_cx *cx, const char *query,
+    struct collection *c, const char **why);
 
 /* "name" as an identifier of SQL. */
 const char *sql_name(struct kb_arena *a, const char *name);

@@ -219,6 +219,10 @@ field_read(struct kb_arena *a, const struct kb_json *j, struct field *f,
 	for (size_t i = 0; i < KB_COUNT(options); i++)
 		if (options[i].type == FT_COUNT || options[i].type == f->type)
 			read_option(a, &options[i], j, f);
+	if (f->type == FT_DATE) {
+		f->after = value_date(a, kb_json_get(j, "min"));
+		f->before = value_date(a, kb_json_get(j, "max"));
+	}
 	if (f->type == FT_PASSWORD)
 		f->hidden = true; /* whatever it says */
 	f->id = id && id[0] ? kb_strdup(a, id)

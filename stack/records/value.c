@@ -160,8 +160,8 @@ read_flag(const struct kb_json *j)
 }
 
 /* Dates come in the API's form, as RFC 3339, without zone, or as a day. */
-static const char *
-read_date(struct kb_arena *a, const struct kb_json *j)
+const char *
+value_date(struct kb_arena *a, const struct kb_json *j)
 {
 	const char *text = kb_json_text(j);
 	char out[KB_RFC3339_SIZE];
@@ -251,7 +251,7 @@ value_read(struct judge *judge, const struct field *f, const struct kb_json *j,
 	case FT_NUMBER: out->number = read_number(a, j); break;
 	case FT_BOOL: out->flag = read_flag(j); break;
 	case FT_DATE:
-	case FT_AUTODATE: out->text = read_date(a, j); break;
+	case FT_AUTODATE: out->text = value_date(a, j); break;
 	case FT_SELECT:
 	case FT_RELATION: out->text = read_choice(a, f, j); break;
 	case FT_FILE: out->text = read_choice(a, f, j); break;

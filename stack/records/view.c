@@ -9,7 +9,7 @@
 
 #include <kombi/str.h>
 
-#include "records.h"
+#include "collections.h"
 
 #define ITEMS 200
 
@@ -225,14 +225,14 @@ judge(const struct kb_db_column *cols, size_t n, const struct items *items)
 }
 
 bool
-view_fields(
-    struct api *api, const char *query, struct collection *c, const char **why)
+view_fields(struct api *api, struct kb_cx *cx, const char *query,
+    struct collection *c, const char **why)
 {
 	struct kb_arena *a = api->req->cx.arena;
 	struct kb_db_described d = { .may_read = may_read, .arg = api };
 	struct items items;
 
-	if (kb_db_describe(&api->req->cx, query, &d)) {
+	if (kb_db_describe(cx, query, &d)) {
 		*why = d.why ? d.why : "it cannot be judged now";
 		return false;
 	}
@@ -245,4 +245,71 @@ view_fields(
 	for (size_t i = 0; i < d.n; i++)
 		c->fields[i] = field_of(api, &d.cols[i], items.at[i]);
 	return true;
+}
+
+/* The query names what has another name now; the view, which SQLite keeps
+ * right, still gives the same columns. */
+static bool
+still_right(struct api *api, struct kb_cx *cx, const struct collection *c)
+{
+	struct kb_db_described d = { .may_read = may_read, .arg = api };
+	const char *query = view_everything(cx->arena, c);
+
+	if (kb_db_describe(cx, query, &d) || d.n != c->n_fields)
+		return false;
+	for (size_t i = 0; i < d.n; i++)
+		if (strcmp(d.cols[i].name, c->fields[i].name) != 0)
+			return false;
+	return true;
+}
+
+static bool
+same_fields(const struct collection *a, const struct collection *b)
+{
+	bool same = a->n_fields == b->n_fields;
+	struct kb_jsonw wa, wb;
+	struct kb_buf x, y;
+
+	kb_buf_init(&x, 4u << 20);
+	kb_buf_init(&y, 4u << 20);
+	kb_w_init(&wa, &x);
+	kb_w_init(&wb, &y);
+	kb_w_array(&wa, NULL);
+	kb_w_array(&wb, NULL);
+	for (size_t i = 0; same && i < a->n_fields; i++) {
+		field_write(&wa, &a->fields[i]);
+		field_write(&wb, &b->fields[i]);
+	}
+	kb_w_array_end(&wa);
+	kb_w_array_end(&wb);
+	same = same && strcmp(kb_buf_str(&x), kb_buf_str(&y)) == 0;
+	kb_buf_free(&x);
+	kb_buf_free(&y);
+	return same;
+}
+
+enum kb_err
+views_refresh(
+    struct api *api, struct kb_cx *cx, const struct schema *s, const char **why)
+{
+	struct api as = *api;
+	enum kb_err err = KB_OK;
+
+	as.schema = s;
+	for (size_t i = 0; !err && i < s->n; i++) {
+		const struct collection *was = &s->collections[i];
+		struct collection c = *was;
+
+		if (was->type != CT_VIEW)
+			continue;
+		if (!view_fields(&as, cx, c.view_query, &c, why)) {
+			if (still_right(&as, cx, was))
+				continue;
+			*why = kb_sprintf(cx->arena, "%s: %s", c.name, *why);
+			return KB_INVALID;
+		}
+		if (!same_fields(was, &c))
+			err = collection_alter(cx, was, &c);
+	}
+	return err;
 }
