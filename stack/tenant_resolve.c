@@ -101,8 +101,8 @@ enter(struct kb_request *req, struct tenant_cx *tc, const char *user_id)
 	return err;
 }
 
-enum kb_err
-tenant_resolve(struct kb_request *req)
+static enum kb_err
+resolve(struct kb_request *req)
 {
 	struct tenant_cx *tc = kb_new(req->cx.arena, struct tenant_cx);
 	struct mapping m;
@@ -125,6 +125,44 @@ tenant_resolve(struct kb_request *req)
 	if (err)
 		return err;
 	return enter(req, tc, m.user_id);
+}
+
+/* Routes that a feature flag shuts where it is false. */
+static const struct {
+	const char *part, *flag;
+} gates[] = {
+	{ "/v1/wallet/", "wallet" },
+	{ "/v1/tenant/invitations", "invitations" },
+	{ "/v1/jobs", "jobs" },
+};
+
+static enum kb_err
+judge_flag(const struct tenant_cx *tc, const char *key)
+{
+	struct kb_cx platform = tc->platform;
+	struct flag *rows;
+	size_t n;
+	enum kb_err err = flags_of(
+	    &platform, tc->row.id, tc->user.sub ? tc->user.sub : "", &rows, &n);
+
+	for (size_t i = 0; !err && i < n; i++)
+		if (strcmp(rows[i].key, key) == 0 &&
+		    strcmp(rows[i].value, "false") == 0)
+			return KB_FORBIDDEN;
+	return err;
+}
+
+enum kb_err
+tenant_resolve(struct kb_request *req)
+{
+	enum kb_err err = resolve(req);
+
+	for (size_t i = 0; !err && i < KB_COUNT(gates); i++)
+		if (strstr(req->route->pattern, gates[i].part) != NULL)
+			err = judge_flag(tenant_of(req), gates[i].flag);
+	if (err)
+		tenant_resolved_done(req);
+	return err;
 }
 
 enum kb_err

@@ -101,6 +101,22 @@ def telling_is_limited(item):
     check("many in a row are too many", answers[-1].status == 429 and answers[0].status == 200, answers[-1])
 
 
+def flags(version, **values):
+    applied = world.as_service("admin", "POST", "/api/internal/feature-flags/apply", {"org": "org-home", "version": version, "flags": values})
+    check("flags applied", applied.status == 200, applied)
+
+
+def a_flag_shuts_the_routes():
+    flags(1, wallet=False)
+    session = {"Authorization": world.sessions["owner", "home"]["token"]}
+    is_refused("shut by its flag", ask("owner", "GET", ITEMS), 403, "AUTH_INSUFFICIENT")
+    is_refused("for sessions too", world.wire.call("GET", f"/tenant/home{ITEMS}", None, session), 403, "AUTH_INSUFFICIENT")
+    check("other routes are not", ask("owner", "GET", "/v1/tenant").status == 200)
+    check("nor other tenants", ask("neighbour", "GET", ITEMS, slug="away").status == 200)
+    flags(2, wallet=True)
+    check("open again", ask("owner", "GET", ITEMS).status == 200)
+
+
 for slug in ("home", "away"):
     world.tenant(slug)
 for person in ("owner", "member", "viewer"):
@@ -111,5 +127,6 @@ kept = items_come_and_go_without_values()
 a_value_is_told_for_a_proof(kept)
 an_old_sign_in_is_no_proof()
 a_value_is_of_its_place(kept)
+a_flag_shuts_the_routes()
 telling_is_limited(kept)
 tally.end()
