@@ -92,6 +92,8 @@ enum kb_err file_insert(struct kb_cx *cx, const struct record *r,
     const char *name, int64_t size) KB_MUSTUSE;
 enum kb_err file_delete(struct kb_cx *cx, const char *collection,
     const char *record, const char *name) KB_MUSTUSE;
+enum kb_err file_is_known(struct kb_cx *cx, const char *collection,
+    const char *record, const char *name, bool *known) KB_MUSTUSE;
 enum kb_err
 files_delete_all(struct kb_cx *cx, const struct collection *c) KB_MUSTUSE;
 

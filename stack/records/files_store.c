@@ -44,6 +44,21 @@ file_delete(struct kb_cx *cx, const char *collection, const char *record,
 }
 
 enum kb_err
+file_is_known(struct kb_cx *cx, const char *collection, const char *record,
+    const char *name, bool *known)
+{
+	struct kb_rows rows = kb_query(cx,
+	    "SELECT count(*) AS used FROM _kombi_files WHERE collection_id = $1"
+	    " AND record_id = $2 AND name = $3",
+	    KB_TEXT(collection), KB_TEXT(record), KB_TEXT(name));
+	struct used n = { 0 };
+	enum kb_err err = kb_rows_one(&rows, cols, &n);
+
+	*known = n.used > 0;
+	return err;
+}
+
+enum kb_err
 files_delete_all(struct kb_cx *cx, const struct collection *c)
 {
 	return kb_exec(cx, "DELETE FROM _kombi_files WHERE collection_id = $1",

@@ -35,6 +35,21 @@ record_of(struct kb_cx *cx, const struct folder *f, struct record **r)
 	return err == KB_NOT_FOUND ? KB_OK : err;
 }
 
+/* A file of a record that is there stays when either knows of it: the record
+ * may have a field that is younger than the schema at hand. */
+static enum kb_err
+is_kept(struct kb_cx *cx, const struct folder *f, const struct record *r,
+    const char *name, bool *kept)
+{
+	*kept = false;
+	if (r == NULL)
+		return KB_OK;
+	if (file_field(cx->arena, r, name) == NULL)
+		return file_is_known(cx, f->collection, f->record, name, kept);
+	*kept = true;
+	return KB_OK;
+}
+
 static enum kb_err
 remove_one(struct kb_cx *cx, const struct folder *f, const char *name)
 {
@@ -57,8 +72,11 @@ sweep_folder(struct kb_cx *cx, void *arg)
 		return KB_OK;
 	dir = err ? NULL : opendir(f->path);
 	while (!err && dir != NULL && (e = readdir(dir)) != NULL) {
-		if (e->d_name[0] == '.' ||
-		    (r != NULL && file_field(cx->arena, r, e->d_name) != NULL))
+		bool kept = true;
+
+		if (e->d_name[0] != '.')
+			err = is_kept(cx, f, r, e->d_name, &kept);
+		if (err || kept)
 			continue;
 		f->orphans++;
 		if (f->remove)
