@@ -28,28 +28,19 @@ import rules  # noqa: E402
 from differences import excuse  # noqa: E402
 from pair import Pair, Side  # noqa: E402
 from servers import EMAIL, PASSWORD, PocketBase, build  # noqa: E402
-from stack_world import StackWorld  # noqa: E402
 
 AREAS = (("collections", collections_api.run), ("records", records.run), ("filters", filters.run),
          ("rules", rules.run), ("auth", auth.run), ("admin", admin.run))
 
 
 def superuser_of_ours():
-    """A superuser of our tenant, made by an administrator who comes by single sign-on."""
-    world = StackWorld()
-    slug = "default"
-    if world.as_service("admin", "GET", f"/api/internal/tenants/{slug}").status != 200:
-        world.tenant(slug, "enterprise")
-    side = Side("ours", f"{os.environ['KOMBI_URL']}/tenant/{slug}")
-    side.tokens["sso"] = world.enter("ada", slug)["token"]
-    made = side.call("POST", "/api/collections/_superusers/records",
-                     {"email": EMAIL, "password": PASSWORD, "passwordConfirm": PASSWORD}, "sso")
-    side.tokens["root"] = side.tokens["sso"]
-    if made.status == 200:
-        answer = side.call("POST", "/api/collections/_superusers/auth-with-password",
-                           {"identity": EMAIL, "password": PASSWORD})
-        if answer.status == 200:
-            side.tokens["root"] = answer.body["token"]
+    """The first superuser of our tenant, made with the token that a new self-hosted instance writes."""
+    url = os.environ["KOMBI_URL"]
+    side = Side("ours", f"{url}/tenant/default")
+    token = pathlib.Path(os.environ["KOMBI_DATA_DIR"], "setup-token").read_text().strip()
+    Side("setup", url).call("POST", "/api/x/setup", {"token": token, "email": EMAIL, "password": PASSWORD})
+    answer = side.call("POST", "/api/collections/_superusers/auth-with-password", {"identity": EMAIL, "password": PASSWORD})
+    side.tokens["root"] = answer.body["token"]
     return side
 
 
