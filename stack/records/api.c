@@ -336,6 +336,29 @@ run(struct api *api, enum api_access access, api_handler *fn)
 	return fn(api);
 }
 
+static void
+method_json(struct kb_jsonw *w, const void *obj)
+{
+	const struct kb_request *req = obj;
+
+	kb_w_str(w, "method", kb_method_name(req->method));
+	kb_w_str(w, "path", req->path);
+}
+
+/* What superusers change (collections, settings, …) is noted here, so that
+ * no handler can forget it. */
+static void
+note_change(const struct api *api)
+{
+	struct kb_request *req = api->req;
+
+	if (req->user.sub == NULL && api->auth != NULL)
+		req->user.sub = api->auth->id;
+	note(req, "superuser.change", "api",
+	    has_collection(req) ? kb_param(req, "collection") : "",
+	    details_text(req->cx.arena, method_json, req));
+}
+
 static struct kb_reply
 run_with_schema(struct api *api, enum api_access access, api_handler *fn)
 {
@@ -349,6 +372,9 @@ run_with_schema(struct api *api, enum api_access access, api_handler *fn)
 		return api_fail_db(req, err, NULL);
 	api->schema = schema;
 	reply = run(api, access, fn);
+	if (access == API_SUPERUSERS && reply.status < 300 &&
+	    req->method != KB_M_GET && req->method != KB_M_HEAD)
+		note_change(api);
 	schema_release(slot, schema);
 	return reply;
 }

@@ -142,6 +142,11 @@ def what_happened_can_be_read(admin):
     check("filtered", {(row["actor"], row["resource"]) for row in some} == {("dora", "invitation")}, some)
     check("nothing of tomorrow", ask(admin, "GET", "/v1/tenant/audit?since=2100-01-01T00:00:00Z").data["items"] == [])
     is_refused("a time that is none", ask(admin, "GET", "/v1/tenant/audit?since=yesterday"), 400, "VALIDATION_FAILED")
+    made = world.wire.call("POST", f"/tenant/{SLUG}/api/collections", {"name": "noted", "type": "base", "fields": []},
+                           {"Authorization": world.enter(admin, SLUG)["token"]})
+    check("a collection", made.status == 200, made)
+    seen = ask(admin, "GET", "/v1/tenant/audit?action=superuser.change").data["items"]
+    check("is noted as its maker's", [(row["actor"], row["details"]["method"]) for row in seen] == [(id_of(admin), "POST")], seen)
     is_refused("members do not read the audit", ask("carl", "GET", "/v1/tenant/audit"), 403, "AUTH_INSUFFICIENT")
     theirs = ask("other", "GET", f"/v1/tenant/audit?tenant={SLUG}", slug="away").data["items"]
     check("nor does another tenant by its name", {row["tenant"] for row in theirs} <= {"away"}, theirs)
