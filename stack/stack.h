@@ -316,7 +316,9 @@ enum kb_err run_say(struct job_run *run, const char *level, const char *step,
     const char *fmt, ...) KB_PRINTF(4, 5) KB_MUSTUSE;
 
 struct mail_queue;
-struct kb_window;
+struct auth_limits; /* thread-safe */
+struct auth_limits *auth_limits_new(void);
+void auth_limits_free(struct auth_limits *l);
 int64_t mail_work(struct kb_app *app, struct kb_cx *cx);
 
 /* kb_background.run: runs jobs; looks once after those of an earlier run;
@@ -334,8 +336,8 @@ struct stack_state {
 	char *stackkits;                    /* base URL */
 	struct kb_pair_keys stackkits_keys; /* stack -> stackkits */
 	struct mail_queue *mails;
-	struct kb_window *auth_limits; /* records/auth_form.c */
-	struct wallet_keys *wallet;    /* platform.h */
+	struct auth_limits *auth_limits; /* records/auth_limit.c */
+	struct wallet_keys *wallet;      /* platform.h */
 	struct setup *setup;
 	struct waves *waves;
 };

@@ -7,7 +7,6 @@
 #include <kombi/crypto.h>
 #include <kombi/network.h>
 #include <kombi/str.h>
-#include <kombi/window.h>
 
 #include "mail.h"
 #include "platform.h"
@@ -162,7 +161,7 @@ start(struct kb_app *app, void **state)
 	if (!wallet_keys_read(app, s->wallet))
 		return KB_CONFIGURATION;
 	s->mails = mail_queue_new();
-	s->auth_limits = kb_window_new(&(struct kb_window_conf) { .keys = 0 });
+	s->auth_limits = auth_limits_new();
 	kb_audit_set_sink(audit_store);
 	quota_register();
 	s->setup = setup_new();
@@ -179,7 +178,7 @@ stop(struct kb_app *app)
 
 	tenancy_free(s->tenancy);
 	mail_queue_free(s->mails);
-	kb_window_free(s->auth_limits);
+	auth_limits_free(s->auth_limits);
 	setup_free(s->setup);
 	waves_free(s->waves);
 	kb_wipe(s->wallet, sizeof(*s->wallet));

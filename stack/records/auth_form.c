@@ -1,9 +1,7 @@
-/* What auth's requests have in common: the collection, the body's fields,
- * limits of attempts. */
+/* What auth's requests have in common: the collection, the body's fields. */
 #include <string.h>
 
 #include <kombi/str.h>
-#include <kombi/window.h>
 
 #include "auth.h"
 
@@ -161,39 +159,4 @@ form_ok(struct form *f, struct kb_reply *reply)
 	    "An error occurred while validating the submitted data.",
 	    &f->errors);
 	return false;
-}
-
-/* ---- limits
- * ---------------------------------------------------------------------------
- */
-
-static struct kb_slice
-limit_key(struct api *api, const struct auth_limit *limit, const char *who)
-{
-	return kb_slice_of(kb_sprintf(api->req->cx.arena, "%s\n%s\n%s",
-	    api->tenant->row.id, limit->what, who));
-}
-
-bool
-auth_limit_take(
-    struct api *api, const struct auth_limit *limit, const char *who)
-{
-	struct kb_window_rule rule = { KB_WINDOW_SLIDING, limit->most,
-		limit->window_s };
-	struct kb_window_verdict verdict;
-
-	kb_window_take(stack_state(kb_app(api->req))->auth_limits,
-	    limit_key(api, limit, who), &rule, &verdict);
-	return !verdict.over;
-}
-
-void
-auth_limit_give(
-    struct api *api, const struct auth_limit *limit, const char *who)
-{
-	struct kb_window_rule rule = { KB_WINDOW_SLIDING, limit->most,
-		limit->window_s };
-
-	kb_window_give(stack_state(kb_app(api->req))->auth_limits,
-	    limit_key(api, limit, who), &rule);
 }

@@ -208,6 +208,8 @@ def new_places():
     tally.check("both are known", origins["totalItems"] == 2, origins)
     for agent in "345678":
         expect("more places", enter(agent), 200)
+    told = []
+    until(lambda: told.extend(mails.fresh()) or len(told) >= 6, "a mail for each")
     origins = call("GET", "/collections/_authOrigins/records", None, tom["token"]).json()
     tally.check("five are kept", origins["totalItems"] == 5, origins)
     one = f"/collections/people/records/{tom['record']['id']}"
