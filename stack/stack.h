@@ -316,6 +316,7 @@ enum kb_err run_say(struct job_run *run, const char *level, const char *step,
     const char *fmt, ...) KB_PRINTF(4, 5) KB_MUSTUSE;
 
 struct mail_queue;
+struct kb_window;
 struct auth_limits; /* thread-safe */
 struct auth_limits *auth_limits_new(void);
 void auth_limits_free(struct auth_limits *l);
@@ -337,6 +338,7 @@ struct stack_state {
 	struct kb_pair_keys stackkits_keys; /* stack -> stackkits */
 	struct mail_queue *mails;
 	struct auth_limits *auth_limits; /* records/auth_limit.c */
+	struct kb_window *rates;         /* records/frame.c */
 	struct wallet_keys *wallet;      /* platform.h */
 	struct setup *setup;
 	struct waves *waves;

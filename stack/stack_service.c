@@ -7,6 +7,7 @@
 #include <kombi/crypto.h>
 #include <kombi/network.h>
 #include <kombi/str.h>
+#include <kombi/window.h>
 
 #include "mail.h"
 #include "platform.h"
@@ -162,6 +163,7 @@ start(struct kb_app *app, void **state)
 		return KB_CONFIGURATION;
 	s->mails = mail_queue_new();
 	s->auth_limits = auth_limits_new();
+	s->rates = kb_window_new(&(struct kb_window_conf) { .keys = 0 });
 	kb_audit_set_sink(audit_store);
 	quota_register();
 	s->setup = setup_new();
@@ -179,6 +181,7 @@ stop(struct kb_app *app)
 	tenancy_free(s->tenancy);
 	mail_queue_free(s->mails);
 	auth_limits_free(s->auth_limits);
+	kb_window_free(s->rates);
 	setup_free(s->setup);
 	waves_free(s->waves);
 	kb_wipe(s->wallet, sizeof(*s->wallet));

@@ -188,7 +188,7 @@ frame_limit(struct api *api)
 	key = kb_sprintf(req->cx.arena, "api %s %s %s %s %s",
 	    api->tenant->row.id, r->label, r->audience,
 	    r->label[0] == '*' ? labels[0] : "", req->peer);
-	kb_window_take(stack_state(kb_app(req))->auth_limits,
+	kb_window_take(stack_state(kb_app(req))->rates,
 	    (struct kb_slice) { key, strlen(key) }, &rule, &verdict);
 	tell(req, &verdict);
 	return !verdict.over;
