@@ -100,6 +100,8 @@ extern const struct kb_rule flags_apply_rules[];
 #define SETTINGS_ROUTES(prefix) \
 	KB_GET(prefix "/api/settings", KB_PUBLIC, settings_read, .summary = "Settings of the tenant's API; superusers only", .returns = "200 The settings"), \
 	KB_PATCH(prefix "/api/settings", KB_PUBLIC, settings_change, .flags = KB_RAW_BODY, .summary = "Change settings", .returns = "200 The settings"), \
+	KB_GET(prefix "/api/crons", KB_PUBLIC, crons_list, .summary = "A tenant's upkeep; superusers only", .returns = "200 Ids and times"), \
+	KB_POST(prefix "/api/crons/{id}", KB_PUBLIC, crons_run, .flags = KB_RAW_BODY, .summary = "Run it now", .returns = "204 Run"), \
 	KB_POST(prefix "/api/batch", KB_PUBLIC, records_batch, .flags = KB_SPOOL_BODY, .body_limit = FILES_BODY, .summary = "Several changes of records, all or none", .returns = "200 An answer for each")
 /* clang-format on */
 

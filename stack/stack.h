@@ -99,6 +99,8 @@ void schema_slot_close(struct schema_slot *slot);
 void tenancy_sweep(struct tenancy *t);
 /* Databases open at the moment. */
 size_t tenancy_open_count(struct tenancy *t);
+/* The tenants whose databases are, NULL-ended. */
+const char *const *tenancy_open_slugs(struct tenancy *t, struct kb_arena *a);
 /* Removes a tenant's files; nobody may hold its handle. */
 enum kb_err
 tenancy_remove_files(struct tenancy *t, const char *slug) KB_MUSTUSE;
@@ -328,6 +330,8 @@ int64_t jobs_work(struct kb_app *app, struct kb_cx *cx);
 int64_t jobs_look_after(struct kb_app *app, struct kb_cx *cx);
 int64_t files_look_after(struct kb_app *app, struct kb_cx *cx);
 int64_t tenants_sweep(struct kb_app *app, struct kb_cx *cx);
+/* The upkeep that is due, for the tenants that are open. */
+int64_t crons_work(struct kb_app *app, struct kb_cx *cx);
 
 /* ---- the service --------------------------------------------------------- */
 
@@ -377,6 +381,7 @@ kb_handler collections_truncate, collections_import, collections_scaffolds,
     collections_providers, collections_dry_run;
 kb_handler realtime_connect, realtime_subscribe, changes_missed;
 kb_handler files_get;
+kb_handler crons_list, crons_run;
 kb_handler records_batch, settings_read, settings_change;
 kb_handler auth_try_mail, auth_methods, auth_refresh, auth_with_password,
     auth_with_otp, auth_with_oauth2, auth_request_otp, auth_request_reset,

@@ -227,6 +227,7 @@ static const struct kb_background background[] = {
 	{ "migrations", waves_work },
 	{ "audit", audit_work },
 	{ "mail", mail_work },
+	{ "crons", crons_work },
 	{ "files", files_look_after },
 	{ NULL, NULL },
 };

@@ -327,6 +327,23 @@ tenancy_open_count(struct tenancy *t)
 	return n;
 }
 
+const char *const *
+tenancy_open_slugs(struct tenancy *t, struct kb_arena *a)
+{
+	const char **slugs;
+	size_t n = 0;
+
+	pthread_mutex_lock(&t->lock);
+	slugs = kb_new_array(a, t->count + 1, const char *);
+	for (size_t i = 0; i < BUCKETS; i++)
+		for (struct tenant_handle *h = t->table[i]; h; h = h->next)
+			if (h->state == OPEN)
+				slugs[n++] = kb_strdup(a, h->slug);
+	pthread_mutex_unlock(&t->lock);
+	slugs[n] = NULL;
+	return slugs;
+}
+
 enum kb_err
 tenancy_remove_files(struct tenancy *t, const char *slug)
 {

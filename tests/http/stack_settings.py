@@ -101,7 +101,28 @@ def limits_hold():
     check("off again", 429 not in statuses(6, "GET", "/health"))
 
 
+def upkeep_is_run_when_asked():
+    told = call("GET", "/crons", who=ADMIN)
+    ids = [job["id"] for job in told.json()]
+    check("a tenant's upkeep", told.status == 200 and "__pbOTPCleanup__" in ids and "__pbMFACleanup__" in ids, told)
+    check("is no member's business", call("GET", "/crons", who=MEMBER).status == 403)
+    check("nor a guest's", call("POST", "/crons/__pbOTPCleanup__").status == 401)
+    for table in ("_otps", "_mfas"):
+        for name, created in (("old", "2020-01-01 00:00:00.000Z"), ("new", "2999-01-01 00:00:00.000Z")):
+            world.row("acme", f'INSERT INTO {table} (id, "collectionRef", "recordRef", created, updated) VALUES (?, ?, ?, ?, ?)',
+                      f"{name}00000000000{table[1]}", "_pb_users_auth_", "someone", created, created)
+    for job in ids:
+        ran = call("POST", f"/crons/{job}", who=ADMIN)
+        check(f"{job} is run", ran.status == 204, ran)
+    for table in ("_otps", "_mfas"):
+        old = world.row("acme", f"DELETE FROM {table} WHERE id LIKE 'old%'")
+        new = world.row("acme", f"DELETE FROM {table} WHERE id LIKE 'new%'")
+        check(f"what is over goes from {table}, the rest stays", (old, new) == (0, 1), (old, new))
+    check("unknown upkeep", call("POST", "/crons/nope", who=ADMIN).json() == {"status": 404, "message": "Missing or invalid cron job.", "data": {}})
+
+
 settings_are_a_superusers()
+upkeep_is_run_when_asked()
 other_origins_may_read()
 health_says_more_to_superusers()
 limits_hold()
