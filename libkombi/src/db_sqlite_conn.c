@@ -32,7 +32,7 @@ static const char *const readable[] = {
 	"page_count",
 	"page_size",
 	"freelist_count",
-	"optimize", /* writes statistics alone */
+	"optimize",
 };
 
 static bool
