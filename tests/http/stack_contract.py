@@ -13,6 +13,7 @@ SLUG = "contract"
 
 class Stack(World):
     service = "stack"
+    signed = {"POST /api/x/setup": 404}  # an instance of many is not set up by it
     lists = ("GET /tenant/{slug}/dashboard", "GET /tenant/{slug}/_", "GET /tenant/{slug}/_/")
 
     # The set-up of an instance at home is no route of a shared one.
