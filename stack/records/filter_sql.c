@@ -84,7 +84,8 @@ resolve_call(struct query *q, struct joins *set, const struct operand *o,
 
 	if (strcmp(o->text, "geoDistance") == 0)
 		return resolve_distance(q, set, o, out);
-	if (strcmp(o->text, "strftime") != 0 || o->n_args == 0)
+	if (strcmp(o->text, "strftime") != 0 || o->n_args == 0 ||
+	    o->args[0]->kind != OPERAND_TEXT)
 		return query_refuse(q, "unknown function %s", o->text);
 	for (size_t i = 0; i < o->n_args; i++) {
 		struct value arg = { .sql = NULL };

@@ -94,6 +94,29 @@ apply_uploads(struct write *w)
 	}
 }
 
+/* "name:autogenerate": the text, and what the field's pattern makes behind
+ * it. False: it is no such member. */
+static bool
+generate_text(struct write *w, const struct kb_json *j)
+{
+	static const char suffix[] = ":autogenerate";
+	struct kb_arena *a = w->api->req->cx.arena;
+	const char *given = kb_json_name(j), *text = kb_json_text(j), *made;
+	const struct field *f;
+
+	if (!kb_str_ends(given, suffix))
+		return false;
+	f = collection_field(
+	    w->c, kb_strndup(a, given, strlen(given) - strlen(suffix)));
+	if (f == NULL || f->type != FT_TEXT || f->primary_key ||
+	    (f->hidden && !w->api->superuser))
+		return true;
+	made = f->generate[0] != '\0' ? text_generate(a, f->generate) : NULL;
+	w->r->cells[f - w->c->fields].text = kb_sprintf(
+	    a, "%s%s", text ? text : "", made ? made : "");
+	return true;
+}
+
 static void
 apply_body(struct write *w)
 {
@@ -105,6 +128,8 @@ apply_body(struct write *w)
 		enum modifier m = MOD_NONE;
 		const char *name;
 
+		if (f == NULL && generate_text(w, j))
+			continue;
 		if (f == NULL) {
 			m = modifier_of(j, &name, a);
 			f = collection_field(w->c, name);

@@ -72,15 +72,20 @@ answer_record(struct api *api, struct record *r)
  * ----------------------------------------------------------------------------
  */
 
-static int64_t
-query_number(struct api *api, const char *name, int64_t fallback, int64_t most)
+/* False: it is no number. One that is out of bounds is the nearest. */
+static bool
+query_number(struct api *api, const char *name, int64_t most, int64_t *n)
 {
 	const char *text = kb_query_param(api->req, name);
-	int64_t n;
+	int64_t given;
 
-	if (text == NULL || !kb_parse_i64(kb_slice_of(text), &n) || n < 1)
-		return fallback;
-	return n > most ? most : n;
+	if (text == NULL || text[0] == '\0')
+		return true;
+	if (!kb_parse_i64(kb_slice_of(text), &given))
+		return false;
+	if (given >= 1)
+		*n = given > most ? most : given;
+	return true;
 }
 
 static bool
@@ -118,8 +123,11 @@ list(struct api *api)
 	a.page.n_where = q.n_params;
 	if (!query_sort(&q, kb_query_param(req, "sort"), &a.page.order))
 		return refuse_query(api, &q);
-	a.page.page = query_number(api, "page", 1, INT32_MAX);
-	a.page.per_page = query_number(api, "perPage", PER_PAGE, PER_PAGE_MAX);
+	a.page.page = 1;
+	a.page.per_page = PER_PAGE;
+	if (!query_number(api, "page", INT32_MAX, &a.page.page) ||
+	    !query_number(api, "perPage", PER_PAGE_MAX, &a.page.per_page))
+		return api_fail(req, 400, NULL);
 	a.page.total = query_flag(api, "skipTotal") ? -1 : 0;
 	err = records_page(&req->cx, &q, &a.page, &a.rows, &a.n);
 	if (!err)

@@ -227,15 +227,19 @@ read_choice(struct kb_arena *a, const struct field *f, const struct kb_json *j)
 static const char *
 read_point(struct kb_arena *a, const struct kb_json *j)
 {
-	const struct kb_json *lon, *lat;
 	const char *text = kb_json_text(j), *why;
+	const struct kb_json *part;
+	double lon = 0, lat = 0;
 
 	if (text != NULL && kb_json_parse(a, text, strlen(text), &j, &why))
 		return GEO_ZERO;
-	lon = kb_json_get(j, "lon");
-	lat = kb_json_get(j, "lat");
-	return kb_sprintf(a, "{\"lon\":%.15g,\"lat\":%.15g}",
-	    lon ? read_number(a, lon) : 0, lat ? read_number(a, lat) : 0);
+	part = kb_json_get(j, "lon");
+	if (part != NULL && !kb_json_number(part, &lon))
+		return GEO_ZERO;
+	part = kb_json_get(j, "lat");
+	if (part != NULL && !kb_json_number(part, &lat))
+		return GEO_ZERO;
+	return kb_sprintf(a, "{\"lon\":%.15g,\"lat\":%.15g}", lon, lat);
 }
 
 bool
@@ -422,7 +426,8 @@ domain_allowed(const struct field *f, const char *domain)
 static void
 check_email(struct judge *judge, const struct field *f, const char *s)
 {
-	if (!kb_is_email(s))
+	/* One that can be written to from anywhere: with a domain of names. */
+	if (!kb_is_email(s) || strchr(strchr(s, '@'), '.') == NULL)
 		bad(judge, f, "validation_is_email",
 		    "Must be a valid email address.");
 	else if (!domain_allowed(f, strchr(s, '@') + 1))

@@ -17,8 +17,6 @@ class Stack(World):
     lists = ("GET /tenant/{slug}/dashboard", "GET /tenant/{slug}/_", "GET /tenant/{slug}/_/")
 
     # The set-up of an instance at home is no route of a shared one.
-    signed = {"POST /api/x/setup": 404}
-
     def of_another_contract(self, path):
         return path.startswith(("/tenant/{slug}/api/", "/api/collections", "/api/files/"))
 

@@ -62,6 +62,7 @@ part_e2e() {
   done
   run_counted e2e tests/e2e/run
   run_counted "e2e crash" tests/support/with-postgres tests/e2e/crash.py
+  run_counted "e2e power loss" tests/e2e/power_loss.py
 }
 
 # ---- differential: the HTTP parser beside two others -------------------------
@@ -72,6 +73,7 @@ part_differential() {
   # The same streams each time; new ones are for who looks for differences.
   run_counted differential tests/differential/run --seed "${KOMBI_DIFFERENTIAL_SEED:-1}" \
     --seconds "${KOMBI_DIFFERENTIAL_SECONDS:-10}"
+  run_counted "differential pocketbase" tests/support/captive stack "$root/tests/differential/pocketbase/run.py"
 }
 
 # ---- bench: that it works; how fast things are is not judged here ------------
@@ -79,6 +81,7 @@ part_differential() {
 part_bench() {
   build release || { skip bench "the release preset does not build"; return; }
   run_counted "bench (smoke)" tests/bench/gateway --smoke
+  run_counted "bench stack (smoke)" timeout 120 tests/bench/stack --smoke
 }
 
 # ---- fuzz: a few seconds a target --------------------------------------------

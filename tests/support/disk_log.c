@@ -6,7 +6,8 @@
  *
  * A record: kind, length of the path, offset, length of the data (1, 4, 8, 4
  * bytes), path, data. Kinds: W write, T truncate, S sync, U unlink, C create,
- * R rename (data: the new path), A answer (no path).
+ * R rename (data: the new path), L link (the same; of a file without a name
+ * the old path ends in "(deleted)"), A answer (no path).
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -255,6 +256,20 @@ rename(const char *from, const char *to)
 
 	if (result == 0 && is_ours(from))
 		note('R', from, 0, to, strlen(to));
+	return result;
+}
+
+int
+linkat(int at, const char *from, int to_at, const char *to, int flags)
+{
+	int result = REAL(linkat)(at, from, to_at, to, flags), fd;
+	char a[PATH], b[PATH];
+
+	if (result != 0 || !absolute(to_at, to, b))
+		return result;
+	if (sscanf(from, "/proc/self/fd/%d", &fd) == 1 ? path_of(fd, a)
+						       : absolute(at, from, a))
+		note('L', a, 0, b, strlen(b));
 	return result;
 }
 
