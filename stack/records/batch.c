@@ -239,7 +239,9 @@ prepare_all(struct batch *b)
 
 		if (item->method != KB_M_DELETE)
 			err = auth_prepare(&item->api, item->w.c,
-			    item->method == KB_M_PUT ? NULL : item->id,
+			    item->method == KB_M_PUT
+				? kb_json_str(item->api.body, "id")
+				: item->id,
 			    &item->w.auth);
 		if (err)
 			break;
@@ -338,6 +340,8 @@ batch(struct api *api)
 		return api_fail_db(req, err, NULL);
 	if (!s->batch || s->batch_requests <= 0)
 		return api_fail(req, 403, "Batch requests are not allowed.");
+	if (s->batch_body > 0 && (int64_t)req->body_len > s->batch_body)
+		return api_fail(req, 413, NULL);
 	if (!api_body(api, &reply))
 		return reply;
 	list = kb_json_get(api->body, "requests");

@@ -48,6 +48,8 @@ table_of(struct kb_cx *cx, const struct collection *c)
 	return sql_name(cx->arena, c->table);
 }
 
+#define REFERRING_MAX 1000
+
 /* ---- reading
  * ---------------------------------------------------------------------- */
 
@@ -187,25 +189,43 @@ records_all(struct kb_cx *cx, struct query *q, struct record ***rows, size_t *n)
 	    rows, n);
 }
 
+/* So many of one record are shown with it. */
+static const char *
+some_of_each(struct kb_cx *cx, const struct query *q, const struct field *f,
+    const char *condition)
+{
+	struct kb_arena *a = cx->arena;
+
+	return kb_sprintf(a,
+	    "SELECT %s FROM (SELECT t.*, row_number() OVER (PARTITION BY t.%s)"
+	    " AS \"#row\" FROM %s t WHERE %s) t WHERE t.\"#row\" <= %d",
+	    q->c->columns, sql_name(a, f->name), table_of(cx, q->c), condition,
+	    REFERRING_MAX);
+}
+
 enum kb_err
 records_referring(struct kb_cx *cx, struct query *q, const struct field *f,
     const char *ids, struct record ***rows, size_t *n)
 {
 	struct kb_arena *a = cx->arena;
 	const char *where = query_condition(q);
-	const char *name = sql_name(a, f->name);
 	const char *open = field_is_multi(f)
 	    ? "EXISTS (SELECT 1 FROM json_each("
 	    : "(";
 	const char *in = field_is_multi(f) ? ") e WHERE e.value IN" : " IN";
+	const char *condition = kb_sprintf(a,
+	    "%st.%s%s (SELECT value FROM json_each(%s)))%s", open,
+	    sql_name(a, f->name), in, query_param(q, KB_TEXT(ids)), where);
+	size_t asked;
 
+	if (q->api != NULL && !field_is_multi(f))
+		return fetch(cx, q, some_of_each(cx, q, f, condition), rows, n);
+	(void)value_list(a, ids, &asked);
 	return fetch(cx, q,
-	    kb_sprintf(a,
-		"SELECT %s FROM %s t WHERE %st.%s%s (SELECT value FROM"
-		" json_each(%s)))%s%s",
-		q->c->columns, table_of(cx, q->c), open, name, in,
-		query_param(q, KB_TEXT(ids)), where,
-		q->api ? " LIMIT 1000" : ""),
+	    kb_sprintf(a, "SELECT %s FROM %s t WHERE %s%s", q->c->columns,
+		table_of(cx, q->c), condition,
+		q->api ? kb_sprintf(a, " LIMIT %zu", asked * REFERRING_MAX)
+		       : ""),
 	    rows, n);
 }
 
@@ -319,7 +339,7 @@ struct refers {
 	unsigned depth;
 };
 
-#define CASCADE_DEPTH 20
+#define CASCADE_DEPTH 1000 /* chains; a circle ends by itself */
 
 static enum kb_err delete_with(struct kb_cx *cx, const struct refers *r);
 
@@ -364,49 +384,51 @@ record_changed(struct kb_cx *cx, struct api *api, const struct record *r)
 	return err ? err : change_note(api, cx, CHANGE_UPDATE, r);
 }
 
+/* One row that referred: read anew, since what went before may have changed
+ * it or taken it along. */
+static enum kb_err
+release_row(struct kb_cx *cx, const struct refers *r,
+    const struct collection *from, size_t i, const char *id)
+{
+	const struct field *f = &from->fields[i];
+	struct query q = { .arena = cx->arena, .c = from, .where = "" };
+	struct record *row;
+	struct refers next;
+	bool may;
+	enum kb_err err = record_get(cx, &q, id, &row);
+
+	if (err)
+		return err == KB_NOT_FOUND ? KB_OK : err;
+	may = take_out(cx->arena, f, r->id, &row->cells[i]);
+	if (f->cascade &&
+	    (!may || !field_is_multi(f) ||
+		strcmp(row->cells[i].text, "[]") == 0)) {
+		next = (struct refers) { r->api, r->schema, from, row, id,
+			r->depth + 1 };
+		return delete_with(cx, &next);
+	}
+	return may ? record_changed(cx, r->api, row) : KB_CONFLICT;
+}
+
 static enum kb_err
 release_field(struct kb_cx *cx, const struct refers *r,
     const struct collection *from, size_t i)
 {
-	const struct field *f = &from->fields[i];
 	struct record **rows;
 	size_t n;
-	enum kb_err err = referring_ids(cx, r, from, f, &rows, &n);
+	enum kb_err err = referring_ids(
+	    cx, r, from, &from->fields[i], &rows, &n);
 
-	for (size_t k = 0; !err && k < n; k++) {
-		struct refers next = { r->api, r->schema, from, rows[k],
-			record_id_of(rows[k]), r->depth + 1 };
-		bool may = take_out(cx->arena, f, r->id, &rows[k]->cells[i]);
-
-		if (from == r->c && strcmp(next.id, r->id) == 0)
-			continue; /* refers to itself */
-		if (f->cascade &&
-		    (!may || !field_is_multi(f) ||
-			strcmp(rows[k]->cells[i].text, "[]") == 0))
-			err = delete_with(cx, &next);
-		else
-			err = may ? record_changed(cx, r->api, rows[k])
-				  : KB_CONFLICT;
-	}
+	for (size_t k = 0; !err && k < n; k++)
+		err = release_row(cx, r, from, i, record_id_of(rows[k]));
 	return err;
 }
 
 static enum kb_err
-delete_with(struct kb_cx *cx, const struct refers *r)
+delete_row(struct kb_cx *cx, const struct refers *r)
 {
-	enum kb_err err = r->depth < CASCADE_DEPTH ? KB_OK : KB_CONFLICT;
+	enum kb_err err = change_note(r->api, cx, CHANGE_DELETE, r->record);
 
-	for (size_t i = 0; !err && i < r->schema->n; i++) {
-		const struct collection *from = &r->schema->collections[i];
-
-		for (size_t k = 0; !err && k < from->n_fields; k++)
-			if (from->fields[k].type == FT_RELATION &&
-			    strcmp(from->fields[k].collection_id, r->c->id) ==
-				0)
-				err = release_field(cx, r, from, k);
-	}
-	if (!err)
-		err = change_note(r->api, cx, CHANGE_DELETE, r->record);
 	if (!err)
 		err = files_drop(r->api, cx, r->record);
 	if (err)
@@ -415,6 +437,26 @@ delete_with(struct kb_cx *cx, const struct refers *r)
 	    kb_sprintf(cx->arena, "DELETE FROM %s WHERE \"id\" = $1",
 		table_of(cx, r->c)),
 	    KB_TEXT(r->id));
+}
+
+/* The row first, so that records that refer to each other come to an end. */
+static enum kb_err
+delete_with(struct kb_cx *cx, const struct refers *r)
+{
+	enum kb_err err = r->depth < CASCADE_DEPTH ? delete_row(cx, r)
+						   : KB_CONFLICT;
+
+	for (size_t i = 0; !err && i < r->schema->n; i++) {
+		const struct collection *from = &r->schema->collections[i];
+
+		for (size_t k = 0;
+		     !err && from->type != CT_VIEW && k < from->n_fields; k++)
+			if (from->fields[k].type == FT_RELATION &&
+			    strcmp(from->fields[k].collection_id, r->c->id) ==
+				0)
+				err = release_field(cx, r, from, k);
+	}
+	return err;
 }
 
 enum kb_err

@@ -311,6 +311,72 @@ what_refers_to_a_deleted_record_follows_or_holds_it(void **state)
 	    "one");
 }
 
+/* A collection whose records follow one another into the end. */
+static void
+make_links(struct fixture *f)
+{
+	const struct kb_json *j = make_collection(
+	    f, "{\"name\":\"links\"," OPEN_RULES "}");
+
+	expect(f, 200,
+	    ask(f, f->admin, "PATCH", API "/links",
+		kb_sprintf(f->a,
+		    "{\"fields\":[{\"name\":\"next\",\"type\":\"relation\","
+		    "\"cascadeDelete\":true,\"maxSelect\":1,"
+		    "\"collectionId\":\"%s\"},{\"name\":\"also\","
+		    "\"type\":\"relation\",\"maxSelect\":1,"
+		    "\"collectionId\":\"%s\"}]}",
+		    kb_json_str(j, "id"), kb_json_str(j, "id"))));
+}
+
+static size_t
+links_left(struct fixture *f)
+{
+	const struct kb_json *j = expect(f, 200,
+	    ask(f, NULL, "GET", API "/links/records?perPage=500", NULL));
+
+	return kb_json_size(kb_json_get(j, "items"));
+}
+
+static void
+records_that_refer_in_a_circle_or_a_long_chain_go_together(void **state)
+{
+	struct fixture *f = *state;
+	const char *first, *last, *rest;
+
+	make_links(f);
+	first = make_record(f, "links", "{}");
+	last = make_record(
+	    f, "links", kb_sprintf(f->a, "{\"next\":\"%s\"}", first));
+	/* Refers to both: to one that takes it along by neither. */
+	rest = make_record(
+	    f, "links", kb_sprintf(f->a, "{\"also\":\"%s\"}", last));
+	expect(f, 200,
+	    ask(f, NULL, "PATCH",
+		kb_sprintf(f->a, API "/links/records/%s", first),
+		kb_sprintf(f->a, "{\"next\":\"%s\"}", last)));
+	expect(f, 204,
+	    ask(f, NULL, "DELETE",
+		kb_sprintf(f->a, API "/links/records/%s", first), NULL));
+	assert_int_equal(links_left(f), 1);
+	assert_string_equal(
+	    kb_json_str(
+		expect(f, 200,
+		    ask(f, NULL, "GET",
+			kb_sprintf(f->a, API "/links/records/%s", rest), NULL)),
+		"also"),
+	    "");
+	first = last = rest;
+	for (int i = 0; i < 60; i++)
+		last = make_record(
+		    f, "links", kb_sprintf(f->a, "{\"next\":\"%s\"}", last));
+	assert_int_equal(links_left(f), 61);
+	expect(f, 204,
+	    ask(f, NULL, "DELETE",
+		kb_sprintf(f->a, API "/links/records/%s", first), NULL));
+	assert_int_equal(links_left(f), 0);
+}
+
 static void
 members_are_guarded_whatever_the_rules_say(void **state)
 {
@@ -419,6 +485,7 @@ main(void)
 		T(collections_are_the_admins_and_are_checked),
 		T(a_changed_collection_keeps_its_records),
 		T(what_refers_to_a_deleted_record_follows_or_holds_it),
+		T(records_that_refer_in_a_circle_or_a_long_chain_go_together),
 		T(members_are_guarded_whatever_the_rules_say),
 		T(both_addresses_reach_the_same_rows_and_no_other_tenants),
 		T(errors_have_pocketbases_shape_here_and_the_envelope_elsewhere),
